@@ -1,0 +1,46 @@
+//! The port to password hashing.
+
+use std::time::Duration;
+
+use crate::password::{PasswordDigest, Verifier};
+
+/// Makes and checks verifiers. Hashing is the scarce resource: an implementation bounds how many wait for it.
+#[async_trait::async_trait]
+pub trait PasswordHasher: Send + Sync {
+    /// Makes a verifier with the current parameters and a new salt.
+    ///
+    /// # Errors
+    /// [`HashError`].
+    async fn hash(&self, digest: PasswordDigest) -> Result<Verifier, HashError>;
+
+    /// Checks a password against `verifier`. `None` stands for an account that does not exist: it costs the same and is never right.
+    ///
+    /// # Errors
+    /// [`HashError`].
+    async fn verify(&self, digest: PasswordDigest, verifier: Option<Verifier>) -> Result<Verdict, HashError>;
+}
+
+/// What [`PasswordHasher::verify`] found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Not the password.
+    Wrong,
+    /// The password.
+    Right,
+    /// The password, but its verifier was made with other parameters than are used today.
+    RightButOutdated,
+}
+
+/// Why nothing was hashed.
+#[derive(Debug, thiserror::Error)]
+pub enum HashError {
+    /// Too many wait already.
+    #[error("too many passwords are waiting to be hashed")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The hasher does not work, or the verifier is not one.
+    #[error("cannot hash: {0}")]
+    Broken(String),
+}

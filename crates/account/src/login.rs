@@ -1,0 +1,274 @@
+//! The login: decided here, for every dialect, and nowhere else.
+
+use std::time::Duration;
+
+use crate::account::{Account, ObjectId, Standing};
+use crate::binding;
+use crate::core::{Authenticated, Core};
+use crate::device::{Device, DeviceKind, Gateway, Serial};
+use crate::hasher::{HashError, Verdict};
+use crate::identifier::Identifier;
+use crate::password::{PasswordDigest, Verifier};
+use crate::region::Region;
+use crate::session::{Audience, Client, Session, Terms, Tokens};
+use crate::store::{Committed, LoginCommit, LoginDone, StoreError};
+use crate::time::Timestamp;
+use crate::token::Token;
+
+/// How often a login is decided anew because its account changed meanwhile, before it is given up.
+const ATTEMPTS: usize = 8;
+
+/// Somebody wants to log in.
+#[derive(Debug)]
+pub struct Login {
+    /// Who they say they are.
+    pub identifier: Identifier,
+    /// What they prove it with.
+    pub password: PasswordDigest,
+    /// What they call from.
+    pub caller: Caller,
+    /// The region that was asked; `None` where the dialect knows no regions and every region served here is meant.
+    pub region: Option<Region>,
+    /// What the dialect promises about its sessions.
+    pub terms: Terms,
+    /// The program at the other end.
+    pub client: Client,
+    /// A text that may reach the password check only once for this caller, and for how long it is remembered.
+    pub nonce: Option<(String, Duration)>,
+}
+
+/// What somebody logs in from.
+#[derive(Debug)]
+pub enum Caller {
+    /// An application that has signed the request.
+    Application(Authenticated),
+    /// A touch panel or phone.
+    Device {
+        /// Its serial number.
+        serial: Serial,
+        /// The gateway that it named.
+        gateway: Option<Serial>,
+    },
+}
+
+impl Caller {
+    /// Where the session will be valid.
+    #[must_use]
+    pub fn audience(&self) -> Audience {
+        match self {
+            Self::Application(application) => Audience::Application(application.0.id.clone()),
+            Self::Device { serial, .. } => Audience::Device(serial.clone()),
+        }
+    }
+}
+
+/// A login that succeeded and is durable.
+#[derive(Debug)]
+pub struct LoggedIn {
+    /// The account.
+    pub account: Account,
+    /// The session that has begun.
+    pub session: Session,
+    /// Its tokens.
+    pub tokens: Tokens,
+    /// When the account's previous session at this audience ended, if this login replaced one.
+    pub previous_ended_at: Option<Timestamp>,
+}
+
+/// Why a login failed, in the order of the checks. The words are for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginError {
+    /// No touch panel or phone has this serial number.
+    #[error("the device is not registered")]
+    DeviceUnknown,
+    /// A touch panel must name its gateway.
+    #[error("a touch panel named no gateway")]
+    GatewayMissing,
+    /// No gateway has the serial number that was named.
+    #[error("the gateway is not registered")]
+    GatewayUnknown,
+    /// No account has this identifier.
+    #[error("there is no such account")]
+    AccountUnknown,
+    /// The account lives in another region.
+    #[error("the account lives in region {0}")]
+    OtherRegion(Region),
+    /// The same nonce has reached the password check before.
+    #[error("the request was sent before")]
+    Replayed,
+    /// The password is wrong.
+    #[error("wrong password")]
+    PasswordWrong,
+    /// The operator has disabled the account.
+    #[error("the account is disabled")]
+    AccountDisabled,
+    /// The account is not activated yet.
+    #[error("the account is not activated")]
+    NotActivated,
+    /// The account was not activated in time.
+    #[error("the account was not activated in time")]
+    ActivationLapsed,
+    /// The account has more gateways than this kind of login can tell apart.
+    #[error("the account has several gateways")]
+    SeveralGateways,
+    /// The account has no gateway, and the named one is somebody else's.
+    #[error("the gateway is bound to another account")]
+    GatewayTaken,
+    /// The account has no gateway, and none was named.
+    #[error("the account has no gateway")]
+    NoGateway,
+    /// The device's app is older than the gateway allows.
+    #[error("the app is too old for the gateway")]
+    AppTooOld,
+    /// Hashing is overloaded or broken.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A password that has been proven, and against what.
+struct Proven {
+    verifier: Verifier,
+    renewed: Option<Verifier>,
+}
+
+impl Core {
+    /// Decides a login and, where it succeeds, makes it durable: the session, the binding of a gateway and the renewal of an
+    /// outdated verifier are one transaction. A login that fails changes nothing.
+    ///
+    /// Whether the account exists or not, exactly one password is hashed before the answer, unless it is refused cheaply before.
+    ///
+    /// # Errors
+    /// [`LoginError`], the first that applies.
+    pub async fn login(&self, login: &Login) -> Result<LoggedIn, LoginError> {
+        let device = self.admit(&login.caller).await?;
+        let mut proven = None;
+        for attempt in 0..ATTEMPTS {
+            let account = self.locate(login).await?;
+            if attempt == 0 {
+                self.refuse_replay(login).await?;
+            }
+            let proof = self.prove(login, &account, proven.take()).await?;
+            if let Some(logged_in) = self.commit(login, device.as_ref(), account, &proof).await? {
+                return Ok(logged_in);
+            }
+            proven = Some(proof);
+        }
+        Err(StoreError::Unavailable("the account never held still long enough to log in".into()).into())
+    }
+
+    /// Checks what the login comes from, before anything about the account.
+    async fn admit(&self, caller: &Caller) -> Result<Option<Device>, LoginError> {
+        let Caller::Device { serial, gateway } = caller else { return Ok(None) };
+        let device = self.store.device(serial).await?.ok_or(LoginError::DeviceUnknown)?;
+        match gateway {
+            None if device.kind == DeviceKind::Touch => Err(LoginError::GatewayMissing),
+            None => Ok(Some(device)),
+            Some(gateway) => match self.store.gateway(gateway).await? {
+                Some(_) => Ok(Some(device)),
+                None => Err(LoginError::GatewayUnknown),
+            },
+        }
+    }
+
+    async fn locate(&self, login: &Login) -> Result<Account, LoginError> {
+        let Some(account) = self.store.account_named(&login.identifier).await? else {
+            // An unknown account costs what a wrong password costs.
+            self.hasher.verify(login.password.clone(), None).await?;
+            return Err(LoginError::AccountUnknown);
+        };
+        match &login.region {
+            Some(asked) if *asked != account.region => Err(LoginError::OtherRegion(account.region)),
+            _ => Ok(account),
+        }
+    }
+
+    async fn refuse_replay(&self, login: &Login) -> Result<(), LoginError> {
+        let Some((nonce, keep)) = &login.nonce else { return Ok(()) };
+        let new = self.store.remember_nonce(&login.caller.audience(), nonce, self.clock.now(), *keep).await?;
+        if new { Ok(()) } else { Err(LoginError::Replayed) }
+    }
+
+    /// Checks the password, then what only its owner may hear. A proof of an earlier attempt holds as long as the verifier does.
+    async fn prove(&self, login: &Login, account: &Account, earlier: Option<Proven>) -> Result<Proven, LoginError> {
+        let proof = match earlier {
+            Some(proof) if proof.verifier.phc() == account.verifier.phc() => proof,
+            _ => self.check_password(login, &account.verifier).await?,
+        };
+        if !account.enabled {
+            return Err(LoginError::AccountDisabled);
+        }
+        match account.activation.standing(self.clock.now()) {
+            Standing::Active => Ok(proof),
+            Standing::Pending => Err(LoginError::NotActivated),
+            Standing::Lapsed => Err(LoginError::ActivationLapsed),
+        }
+    }
+
+    async fn check_password(&self, login: &Login, verifier: &Verifier) -> Result<Proven, LoginError> {
+        let renewed = match self.hasher.verify(login.password.clone(), Some(verifier.clone())).await? {
+            Verdict::Wrong => return Err(LoginError::PasswordWrong),
+            Verdict::Right => None,
+            Verdict::RightButOutdated => Some(self.hasher.hash(login.password.clone()).await?),
+        };
+        Ok(Proven { verifier: verifier.clone(), renewed })
+    }
+
+    /// Decides the binding and commits. `None` when the account or the gateway changed meanwhile: decide anew.
+    async fn commit(
+        &self,
+        login: &Login,
+        device: Option<&Device>,
+        account: Account,
+        proof: &Proven,
+    ) -> Result<Option<LoggedIn>, LoginError> {
+        let bind = match device {
+            Some(device) => self.bind_at_login(login, device, &account).await?,
+            None => None,
+        };
+        let (session, tokens) = self.begin_session(login, &account);
+        let commit = LoginCommit {
+            revision: account.revision,
+            session: &session,
+            bind: bind.as_ref().map(|gateway| &gateway.serial),
+            verifier: proof.renewed.as_ref(),
+        };
+        match self.store.commit_login(commit).await? {
+            Committed::Conflict => Ok(None),
+            Committed::Done(LoginDone { session, previous_ended_at }) => {
+                Ok(Some(LoggedIn { account, session, tokens, previous_ended_at }))
+            }
+        }
+    }
+
+    async fn bind_at_login(&self, login: &Login, device: &Device, account: &Account) -> Result<Option<Gateway>, LoginError> {
+        let named = match &login.caller {
+            Caller::Device { gateway: Some(serial), .. } => self.store.gateway(serial).await?,
+            _ => None,
+        };
+        let own = self.store.gateways_of(account.number).await?;
+        let binding = binding::decide(account.number, named.as_ref(), &own)?;
+        binding::check_version(device, binding.governing)?;
+        Ok(binding.bind.then(|| binding.governing.clone()))
+    }
+
+    fn begin_session(&self, login: &Login, account: &Account) -> (Session, Tokens) {
+        let now = self.clock.now();
+        let draw = || Token::draw(self.rng(), login.terms.token_length);
+        let tokens = Tokens { access: draw(), refresh: draw() };
+        let session = Session {
+            id: ObjectId::draw(self.rng()),
+            account: account.number,
+            audience: login.caller.audience(),
+            access_hash: tokens.access.hash(),
+            access_expires_at: now.plus(login.terms.access_lifetime),
+            refresh_hash: tokens.refresh.hash(),
+            refresh_expires_at: now.plus(login.terms.refresh_lifetime),
+            created_at: now,
+            client: login.client.clone(),
+        };
+        (session, tokens)
+    }
+}

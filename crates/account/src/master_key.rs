@@ -1,0 +1,138 @@
+//! The master key, and what is sealed or peppered with keys derived from it.
+
+use std::fmt;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use chacha20poly1305::aead::{Aead, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
+use sha2::Sha256;
+use zeroize::Zeroizing;
+
+use crate::random::{self, Rng};
+use crate::text::Malformed;
+
+const NONCE: usize = 24;
+
+/// The 256-bit key that makes a stolen database useless: application secrets are sealed under it, and the pepper of every verifier
+/// comes from it.
+pub struct MasterKey(SecretBox<[u8; 32]>);
+
+impl MasterKey {
+    /// Draws a new key.
+    pub fn draw(rng: &dyn Rng) -> Self {
+        Self(SecretBox::new(Box::new(random::bytes(rng))))
+    }
+
+    /// Reads a key as [`MasterKey::expose`] writes it: 64 hex digits, white space around them allowed.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is anything else.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let mut key = Zeroizing::new([0; 32]);
+        hex::decode_to_slice(text.trim(), key.as_mut()).map_err(|_| Malformed("is not a key of 64 hex digits"))?;
+        Ok(Self(SecretBox::new(Box::new(*key))))
+    }
+
+    /// The key as 64 hex digits, for its file.
+    #[must_use]
+    pub fn expose(&self) -> SecretString {
+        hex::encode(self.0.expose_secret()).into()
+    }
+
+    /// The secret that goes into every verifier besides the password.
+    #[must_use]
+    pub fn pepper(&self) -> SecretBox<[u8; 32]> {
+        SecretBox::new(Box::new(self.derive("pepper")))
+    }
+
+    /// Tells keys apart without revealing them: a store remembers it, to refuse a key that is not its own.
+    #[must_use]
+    pub fn fingerprint(&self) -> String {
+        hex::encode(&self.derive("fingerprint")[..8])
+    }
+
+    /// Seals `secret`. It can only be opened for the same `owner`, so that a sealed secret cannot be moved to another row.
+    pub fn seal(&self, rng: &dyn Rng, owner: &str, secret: &[u8]) -> Sealed {
+        let nonce: [u8; NONCE] = random::bytes(rng);
+        let payload = Payload { msg: secret, aad: owner.as_bytes() };
+        let sealed = self.cipher().encrypt(&XNonce::from(nonce), payload).expect("a short text can always be sealed");
+        Sealed(BASE64.encode([&nonce[..], &sealed].concat()))
+    }
+
+    /// Opens what [`MasterKey::seal`] closed.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it was sealed under another key, for another owner, or was changed.
+    pub fn open(&self, owner: &str, sealed: &Sealed) -> Result<Zeroizing<Vec<u8>>, Malformed> {
+        const WRONG: Malformed = Malformed("does not open with this master key");
+        let bytes = BASE64.decode(&sealed.0).map_err(|_| WRONG)?;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE>().ok_or(WRONG)?;
+        let payload = Payload { msg: sealed, aad: owner.as_bytes() };
+        self.cipher().decrypt(&XNonce::from(*nonce), payload).map(Zeroizing::new).map_err(|_| WRONG)
+    }
+
+    fn cipher(&self) -> XChaCha20Poly1305 {
+        XChaCha20Poly1305::new(&self.derive("seal").into())
+    }
+
+    fn derive(&self, purpose: &str) -> [u8; 32] {
+        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("HMAC takes keys of any length");
+        mac.update(b"hearthgate/");
+        mac.update(purpose.as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+}
+
+impl fmt::Debug for MasterKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("MasterKey([REDACTED])")
+    }
+}
+
+/// A secret sealed under the master key (XChaCha20-Poly1305; nonce and ciphertext in base64).
+#[derive(Debug, Clone)]
+pub struct Sealed(String);
+
+impl Sealed {
+    /// Takes what the store kept.
+    #[must_use]
+    pub fn from_stored(text: String) -> Self {
+        Self(text)
+    }
+
+    /// What the store keeps.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::SystemRng;
+
+    #[test]
+    fn a_sealed_secret_opens_for_its_owner_and_key_only() {
+        let key = MasterKey::draw(&SystemRng);
+        let sealed = key.seal(&SystemRng, "app", b"secret");
+        assert_eq!(*key.open("app", &sealed).unwrap(), b"secret");
+        assert!(key.open("other", &sealed).is_err());
+        assert!(MasterKey::draw(&SystemRng).open("app", &sealed).is_err());
+        assert!(key.open("app", &Sealed::from_stored("AAAA".into())).is_err());
+        let mut torn = BASE64.decode(sealed.as_str()).unwrap();
+        *torn.last_mut().unwrap() ^= 1;
+        assert!(key.open("app", &Sealed::from_stored(BASE64.encode(torn))).is_err());
+    }
+
+    #[test]
+    fn a_key_survives_its_file() {
+        let key = MasterKey::draw(&SystemRng);
+        let again = MasterKey::parse(&format!("{}\n", key.expose().expose_secret())).unwrap();
+        assert_eq!(again.fingerprint(), key.fingerprint());
+        assert!(MasterKey::parse("abc").is_err());
+    }
+}

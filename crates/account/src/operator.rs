@@ -1,0 +1,319 @@
+//! What an operator does to accounts, applications, devices and gateways.
+
+use crate::account::{Account, AccountNumber, Activation, ApiKey, Details, ObjectId, Standing};
+use crate::application::{Application, ApplicationId, ApplicationSecret, Profile};
+use crate::core::Core;
+use crate::device::{Device, DeviceKind, Gateway, GatewayKind, Guid, Serial};
+use crate::hasher::HashError;
+use crate::identifier::{Email, Identifier, Phone, UserName};
+use crate::password::PasswordDigest;
+use crate::region::Region;
+use crate::session::Session;
+use crate::store::{InsertError, Page, StoreError};
+use crate::text::Malformed;
+use crate::version::AppVersion;
+
+/// An account to be made.
+#[derive(Debug)]
+pub struct NewAccount {
+    /// Where it is registered.
+    pub region: Region,
+    /// Its user name.
+    pub user_name: Option<UserName>,
+    /// Its e-mail address.
+    pub email: Option<Email>,
+    /// Its phone number.
+    pub phone: Option<Phone>,
+    /// Its password.
+    pub password: PasswordDigest,
+    /// Where its activation stands.
+    pub standing: Standing,
+    /// What it holds about its person.
+    pub details: Details,
+}
+
+/// Why an operator's wish was not carried out. The words are for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// There is no such thing.
+    #[error("there is no {0}")]
+    NotFound(String),
+    /// There is such a thing already.
+    #[error("{0} is registered already")]
+    Taken(String),
+    /// An account needs at least one identifier.
+    #[error("an account needs a user name, an e-mail address or a phone number")]
+    Nameless,
+    /// An identifier cannot be registered.
+    #[error("{0:?} {1}")]
+    Malformed(String, Malformed),
+    /// The gateway cannot be bound.
+    #[error("gateway {gateway} is bound to account {account} already; unbind it first")]
+    Bound {
+        /// The gateway.
+        gateway: Serial,
+        /// The account that it is bound to.
+        account: AccountNumber,
+    },
+    /// The password could not be hashed.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+fn taken(what: impl Into<String>) -> impl FnOnce(InsertError) -> OperatorError {
+    move |error| match error {
+        InsertError::Taken => OperatorError::Taken(what.into()),
+        InsertError::Store(error) => error.into(),
+    }
+}
+
+fn found(exists: bool, what: impl FnOnce() -> String) -> Result<(), OperatorError> {
+    if exists { Ok(()) } else { Err(OperatorError::NotFound(what())) }
+}
+
+/// Applications.
+impl Core {
+    /// Registers an application. Without an id or a secret, draws one. Returns it with its secret in the clear, which cannot be
+    /// had again.
+    ///
+    /// # Errors
+    /// [`OperatorError::Taken`], [`OperatorError::Store`].
+    pub async fn create_application(
+        &self,
+        name: String,
+        id: Option<ApplicationId>,
+        secret: Option<ApplicationSecret>,
+        profile: Profile,
+    ) -> Result<(Application, ApplicationSecret), OperatorError> {
+        let id = id.unwrap_or_else(|| ApplicationId::draw(self.rng()));
+        let secret = secret.unwrap_or_else(|| ApplicationSecret::draw(self.rng()));
+        let sealed = secret.seal(&self.key, self.rng(), &id);
+        let application = Application { id, name, secret: sealed, profile, enabled: true, created_at: self.clock.now() };
+        let what = format!("application {}", application.id);
+        self.store.insert_application(&application).await.map_err(taken(what))?;
+        Ok((application, secret))
+    }
+
+    /// Finds an application.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn application(&self, id: &ApplicationId) -> Result<Application, OperatorError> {
+        self.store.application(id).await?.ok_or_else(|| OperatorError::NotFound(format!("application {id}")))
+    }
+
+    /// Lists applications.
+    ///
+    /// # Errors
+    /// [`OperatorError::Store`].
+    pub async fn applications(&self, page: Page<ApplicationId>) -> Result<Vec<Application>, OperatorError> {
+        Ok(self.store.applications(page).await?)
+    }
+
+    /// Allows or forbids an application to call; forbidding ends its sessions.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn enable_application(&self, id: &ApplicationId, enabled: bool) -> Result<(), OperatorError> {
+        found(self.store.enable_application(id, enabled).await?, || format!("application {id}"))
+    }
+}
+
+/// Accounts.
+impl Core {
+    /// Registers an account.
+    ///
+    /// # Errors
+    /// [`OperatorError::Nameless`], [`OperatorError::Malformed`], [`OperatorError::Taken`], [`OperatorError::Hash`],
+    /// [`OperatorError::Store`].
+    pub async fn create_account(&self, new: NewAccount) -> Result<Account, OperatorError> {
+        let now = self.clock.now();
+        let mut account = Account {
+            number: AccountNumber(0),
+            id: ObjectId::draw(self.rng()),
+            apikey: ApiKey::draw(self.rng()),
+            region: new.region,
+            user_name: new.user_name,
+            email: new.email,
+            phone: new.phone,
+            verifier: self.hasher.hash(new.password).await?,
+            activation: match new.standing {
+                Standing::Active => Activation::Active,
+                Standing::Pending => Activation::Pending { deadline: now.plus(Activation::LINK_LIFETIME) },
+                Standing::Lapsed => Activation::Pending { deadline: now },
+            },
+            enabled: true,
+            details: new.details,
+            registered_at: now,
+            last_login_at: None,
+            revision: 0,
+        };
+        for identifier in account.identifiers() {
+            identifier.registrable().map_err(|wrong| OperatorError::Malformed(identifier.as_str().into(), wrong))?;
+        }
+        let names: Vec<_> = account.identifiers().map(|identifier| identifier.as_str().to_owned()).collect();
+        if names.is_empty() {
+            return Err(OperatorError::Nameless);
+        }
+        let what = if names.len() == 1 { names.join("") } else { format!("one of {}", names.join(", ")) };
+        account.number = self.store.insert_account(&account).await.map_err(taken(what))?;
+        Ok(account)
+    }
+
+    /// Finds an account by what an operator calls it: its number, or one of its identifiers.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn find_account(&self, name: &str) -> Result<Account, OperatorError> {
+        if let Ok(number) = name.parse()
+            && let Some(account) = self.store.account(AccountNumber(number)).await?
+        {
+            return Ok(account);
+        }
+        let identifier: Option<Identifier> = name.parse().ok();
+        let account = match identifier {
+            Some(identifier) => self.store.account_named(&identifier).await?,
+            None => None,
+        };
+        account.ok_or_else(|| OperatorError::NotFound(format!("account {name:?}")))
+    }
+
+    /// Lists accounts.
+    ///
+    /// # Errors
+    /// [`OperatorError::Store`].
+    pub async fn accounts(&self, page: Page<AccountNumber>) -> Result<Vec<Account>, OperatorError> {
+        Ok(self.store.accounts(page).await?)
+    }
+
+    /// Sets an account's password and ends its sessions.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Hash`], [`OperatorError::Store`].
+    pub async fn set_password(&self, account: AccountNumber, password: PasswordDigest) -> Result<(), OperatorError> {
+        let verifier = self.hasher.hash(password).await?;
+        found(self.store.set_verifier(account, &verifier).await?, || format!("account {account}"))
+    }
+
+    /// Activates an account.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn activate_account(&self, account: AccountNumber) -> Result<(), OperatorError> {
+        found(self.store.set_activation(account, Activation::Active).await?, || format!("account {account}"))
+    }
+
+    /// Allows or forbids an account to be used; forbidding ends its sessions.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn enable_account(&self, account: AccountNumber, enabled: bool) -> Result<(), OperatorError> {
+        found(self.store.enable_account(account, enabled).await?, || format!("account {account}"))
+    }
+}
+
+/// Devices and gateways.
+impl Core {
+    /// Registers a device.
+    ///
+    /// # Errors
+    /// [`OperatorError::Taken`], [`OperatorError::Store`].
+    pub async fn register_device(
+        &self,
+        serial: Serial,
+        kind: DeviceKind,
+        app_version: Option<AppVersion>,
+    ) -> Result<Device, OperatorError> {
+        let guid = Guid::draw(self.rng());
+        let device = Device { serial, guid, kind, app_version: app_version.map(Into::into), registered_at: self.clock.now() };
+        self.store.insert_device(&device).await.map_err(taken(format!("device {}", device.serial)))?;
+        Ok(device)
+    }
+
+    /// Lists devices.
+    ///
+    /// # Errors
+    /// [`OperatorError::Store`].
+    pub async fn devices(&self, page: Page<Serial>) -> Result<Vec<Device>, OperatorError> {
+        Ok(self.store.devices(page).await?)
+    }
+
+    /// Registers a gateway.
+    ///
+    /// # Errors
+    /// [`OperatorError::Taken`], [`OperatorError::Store`].
+    pub async fn register_gateway(
+        &self,
+        serial: Serial,
+        kind: GatewayKind,
+        min_app_version: Option<AppVersion>,
+    ) -> Result<Gateway, OperatorError> {
+        let guid = Guid::draw(self.rng());
+        let gateway = Gateway { serial, guid, kind, min_app_version, account: None, registered_at: self.clock.now() };
+        self.store.insert_gateway(&gateway).await.map_err(taken(format!("gateway {}", gateway.serial)))?;
+        Ok(gateway)
+    }
+
+    /// Lists gateways.
+    ///
+    /// # Errors
+    /// [`OperatorError::Store`].
+    pub async fn gateways(&self, page: Page<Serial>) -> Result<Vec<Gateway>, OperatorError> {
+        Ok(self.store.gateways(page).await?)
+    }
+
+    /// Sets the lowest version of an app that may log in with a gateway; `None` allows every version.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn set_min_app_version(&self, gateway: &Serial, version: Option<&AppVersion>) -> Result<(), OperatorError> {
+        found(self.store.set_min_app_version(gateway, version).await?, || format!("gateway {gateway}"))
+    }
+
+    /// Binds a gateway to an account. One that is the account's already stays so; one of another account is refused.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Bound`], [`OperatorError::Store`].
+    pub async fn bind_gateway(&self, gateway: &Serial, account: AccountNumber) -> Result<(), OperatorError> {
+        if self.store.bind(gateway, account).await? {
+            return Ok(());
+        }
+        let missing = || OperatorError::NotFound(format!("gateway {gateway}"));
+        match self.store.gateway(gateway).await?.ok_or_else(missing)?.account {
+            Some(owner) if owner == account => Ok(()),
+            Some(owner) => Err(OperatorError::Bound { gateway: gateway.clone(), account: owner }),
+            None => Err(OperatorError::NotFound(format!("account {account}"))),
+        }
+    }
+
+    /// Frees a gateway. One that is free already stays so.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn unbind_gateway(&self, gateway: &Serial) -> Result<(), OperatorError> {
+        let freed = self.store.unbind(gateway).await?;
+        found(freed || self.store.gateway(gateway).await?.is_some(), || format!("gateway {gateway}"))
+    }
+}
+
+/// Sessions.
+impl Core {
+    /// Lists sessions.
+    ///
+    /// # Errors
+    /// [`OperatorError::Store`].
+    pub async fn sessions(&self, account: Option<AccountNumber>, page: Page<ObjectId>) -> Result<Vec<Session>, OperatorError> {
+        Ok(self.store.sessions(account, page).await?)
+    }
+
+    /// Ends a session.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn end_session(&self, id: &ObjectId) -> Result<(), OperatorError> {
+        found(self.store.end_session(id).await?, || format!("session {id}"))
+    }
+}

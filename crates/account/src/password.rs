@@ -1,0 +1,136 @@
+//! Passwords, on their way from the wire to the verifier.
+
+use md5::{Digest, Md5};
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::text::Malformed;
+
+/// A password as the person typed it. Never printed, compared or stored.
+#[derive(Debug, Clone)]
+pub struct Password(SecretString);
+
+impl Password {
+    /// The longest password there is, in characters (`ewelink-v8`, "Passwords: 8 to 64 characters").
+    pub const LONGEST: usize = 64;
+    /// The shortest password that can be set, in characters.
+    pub const SHORTEST_NEW: usize = 8;
+
+    /// Takes a password that somebody logs in with: 1 to 64 characters.
+    ///
+    /// # Errors
+    /// [`Malformed`] when it is empty, longer, or holds a NUL.
+    pub fn given(text: String) -> Result<Self, Malformed> {
+        if text.is_empty() {
+            return Err(Malformed("is empty"));
+        }
+        // Bytes first: counting the characters of a megabyte is work that an attacker chooses.
+        if text.len() > Self::LONGEST * 4 || text.chars().count() > Self::LONGEST {
+            return Err(Malformed("is longer than 64 characters"));
+        }
+        if text.contains('\0') {
+            return Err(Malformed("holds a NUL character"));
+        }
+        Ok(Self(text.into()))
+    }
+
+    /// Takes a password that is to be set: 8 to 64 characters.
+    ///
+    /// # Errors
+    /// As [`Password::given`], and [`Malformed`] when it is shorter.
+    pub fn new(text: String) -> Result<Self, Malformed> {
+        let short = text.chars().take(Self::SHORTEST_NEW).count() < Self::SHORTEST_NEW;
+        let password = Self::given(text)?;
+        if short { Err(Malformed("is shorter than 8 characters")) } else { Ok(password) }
+    }
+
+    /// What verifiers are made of.
+    #[must_use]
+    pub fn digest(&self) -> PasswordDigest {
+        PasswordDigest(hex::encode(Md5::digest(self.0.expose_secret())).into())
+    }
+}
+
+/// The MD5 of a password as 32 lower-case hex digits: what Fantem clients send, what eWeLink passwords are turned into, and what
+/// a verifier is made of, so that one verifier serves both dialects. As good as the password itself, and as secret.
+#[derive(Debug, Clone)]
+pub struct PasswordDigest(SecretString);
+
+impl PasswordDigest {
+    /// Takes a digest as a client sent it.
+    ///
+    /// # Errors
+    /// [`Malformed`] unless it is 32 lower-case hex digits.
+    pub fn parse(text: &str) -> Result<Self, Malformed> {
+        let hex = text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        if text.len() == 32 && hex { Ok(Self(text.into())) } else { Err(Malformed("is not an MD5 in lower-case hex")) }
+    }
+
+    /// The 32 hex digits, for the hasher.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+/// What is stored of a password: Argon2id over its digest with the server's pepper, as a PHC string.
+#[derive(Clone)]
+pub struct Verifier(String);
+
+impl Verifier {
+    /// Takes a PHC string from the hasher or the store.
+    #[must_use]
+    pub fn from_phc(phc: String) -> Self {
+        Self(phc)
+    }
+
+    /// The PHC string, for the hasher and the store.
+    #[must_use]
+    pub fn phc(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Verifier {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifier([REDACTED])")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_what_fantem_clients_send() {
+        let password = Password::given("123456".into()).unwrap();
+        assert_eq!(password.digest().expose(), "e10adc3949ba59abbe56e057f20f883e");
+    }
+
+    #[test]
+    fn lengths_count_characters() {
+        assert!(Password::given("密".repeat(64)).is_ok());
+        assert!(Password::given("密".repeat(65)).is_err());
+        assert!(Password::given(String::new()).is_err());
+        assert!(Password::given("a\0b".into()).is_err());
+        assert!(Password::new("1234567".into()).is_err());
+        assert!(Password::new("12345678".into()).is_ok());
+    }
+
+    #[test]
+    fn only_lower_case_md5_is_a_digest() {
+        assert!(PasswordDigest::parse("e10adc3949ba59abbe56e057f20f883e").is_ok());
+        for bad in ["", "E10ADC3949BA59ABBE56E057F20F883E", "e10adc3949ba59abbe56e057f20f883", "g10adc3949ba59abbe56e057f20f883e"]
+        {
+            assert!(PasswordDigest::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn nothing_secret_can_be_printed() {
+        let password = Password::given("correct horse".into()).unwrap();
+        let verifier = Verifier::from_phc("$argon2id$secret".into());
+        let printed = format!("{password:?} {:?} {verifier:?}", password.digest());
+        assert!(!printed.contains("horse") && !printed.contains("argon2id"), "{printed}");
+        assert!(!printed.contains(password.digest().expose()));
+    }
+}

@@ -1,0 +1,126 @@
+//! One Argon2id hash: `Argon2id(m, t, p=1, secret=pepper, digest)`, as a PHC string.
+
+use std::sync::Arc;
+
+use account::{HashError, PasswordDigest, Rng, Verdict, Verifier};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use phc::{Output, PasswordHash, Salt};
+use secrecy::{ExposeSecret, SecretBox};
+use subtle::ConstantTimeEq;
+
+/// The length of a hash and of a salt, in bytes.
+const OUTPUT: usize = 32;
+const SALT: usize = 16;
+
+/// The most memory that a stored verifier may ask for, in KiB.
+const MOST_MEMORY: u32 = 1024 * 1024;
+
+/// What one hash costs. One lane: a thread works on one hash at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Cost {
+    /// Memory, in KiB.
+    pub memory_kib: u32,
+    /// Passes over it.
+    pub iterations: u32,
+}
+
+/// A cost that Argon2 does not know.
+#[derive(Debug, thiserror::Error)]
+#[error("Argon2 does not work with {} KiB of memory and {} iterations (at least 8 KiB, at most 1 GiB, at least 1 iteration)", .0.memory_kib, .0.iterations)]
+pub struct CostError(pub Cost);
+
+/// A thread's memory block, grown to the largest hash that it made.
+#[derive(Default)]
+pub(crate) struct Memory(Vec<Block>);
+
+impl Memory {
+    fn blocks(&mut self, count: usize) -> &mut [Block] {
+        if self.0.len() < count {
+            self.0.resize(count, Block::default());
+        }
+        &mut self.0[..count]
+    }
+}
+
+/// Argon2id with this server's pepper and today's cost.
+pub(crate) struct Argon2id {
+    params: Params,
+    pepper: SecretBox<[u8; 32]>,
+    rng: Arc<dyn Rng>,
+}
+
+impl Argon2id {
+    pub fn new(cost: Cost, pepper: SecretBox<[u8; 32]>, rng: Arc<dyn Rng>) -> Result<Self, CostError> {
+        let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT)).map_err(|_| CostError(cost))?;
+        if cost.memory_kib > MOST_MEMORY {
+            return Err(CostError(cost));
+        }
+        Ok(Self { params, pepper, rng })
+    }
+
+    pub fn hash(&self, digest: &PasswordDigest, memory: &mut Memory) -> Result<Verifier, HashError> {
+        let mut salt = [0; SALT];
+        self.rng.fill(&mut salt);
+        let output = self.compute(&self.params, digest, &salt, memory)?;
+        self.encode(&salt, &output)
+    }
+
+    pub fn verify(&self, digest: &PasswordDigest, verifier: &Verifier, memory: &mut Memory) -> Result<Verdict, HashError> {
+        let stored = PasswordHash::new(verifier.phc()).map_err(broken)?;
+        if stored.algorithm.as_str() != Algorithm::Argon2id.as_str() || stored.version != Some(Version::V0x13.into()) {
+            return Err(broken("the stored verifier is not Argon2id version 19"));
+        }
+        let params = Params::try_from(&stored).map_err(broken)?;
+        if params.m_cost() > MOST_MEMORY {
+            return Err(broken("the stored verifier asks for more than 1 GiB of memory"));
+        }
+        let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
+            return Err(broken("the stored verifier is cut short"));
+        };
+        let output = self.compute(&params, digest, &salt, memory)?;
+        if !bool::from(output.ct_eq(expected.as_bytes())) {
+            return Ok(Verdict::Wrong);
+        }
+        let today = |p: &Params| (p.m_cost(), p.t_cost(), p.p_cost());
+        Ok(if today(&params) == today(&self.params) { Verdict::Right } else { Verdict::RightButOutdated })
+    }
+
+    /// A verifier of today's cost that no known password fits.
+    pub fn decoy(&self) -> Verifier {
+        let mut random = [0; SALT + OUTPUT];
+        self.rng.fill(&mut random);
+        let (salt, output) = random.split_at(SALT);
+        self.encode(salt, output).expect("salt and output have the lengths that a PHC string takes")
+    }
+
+    fn compute(
+        &self,
+        params: &Params,
+        digest: &PasswordDigest,
+        salt: &[u8],
+        memory: &mut Memory,
+    ) -> Result<[u8; OUTPUT], HashError> {
+        let pepper = self.pepper.expose_secret();
+        let argon2 = Argon2::new_with_secret(pepper, Algorithm::Argon2id, Version::V0x13, params.clone()).map_err(broken)?;
+        let mut output = [0; OUTPUT];
+        let blocks = memory.blocks(params.block_count());
+        argon2.hash_password_into_with_memory(digest.expose().as_bytes(), salt, &mut output, blocks).map_err(broken)?;
+        Ok(output)
+    }
+
+    fn encode(&self, salt: &[u8], output: &[u8]) -> Result<Verifier, HashError> {
+        let hash = PasswordHash {
+            algorithm: Algorithm::Argon2id.ident(),
+            version: Some(Version::V0x13.into()),
+            params: (&self.params).try_into().map_err(broken)?,
+            salt: Some(Salt::new(salt).map_err(broken)?),
+            hash: Some(Output::new(output).map_err(broken)?),
+        };
+        Ok(Verifier::from_phc(hash.to_string()))
+    }
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+fn broken(error: impl ToString) -> HashError {
+    HashError::Broken(error.to_string())
+}

@@ -1,0 +1,134 @@
+//! [`PasswordHasher`]: Argon2id with a pepper, on as many threads as there are cores, each with a memory block that it reuses.
+//!
+//! What waits is bounded by the time it would wait; past that, the answer is an immediate [`HashError::Overloaded`]. Whoever goes
+//! away takes its place in the queue along.
+
+mod argon2id;
+mod queue;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use account::{HashError, PasswordDigest, PasswordHasher, Rng, Verdict, Verifier};
+use secrecy::SecretBox;
+
+use crate::argon2id::{Argon2id, Memory};
+use crate::queue::Queue;
+
+pub use crate::argon2id::{Cost, CostError};
+
+/// How the hasher works.
+#[derive(Debug, Clone, Copy)]
+pub struct Settings {
+    /// What one hash costs.
+    pub cost: Cost,
+    /// How many threads hash.
+    pub threads: usize,
+    /// The longest that anybody is let wait for a free thread.
+    pub max_wait: Duration,
+}
+
+/// Hashes passwords on threads of its own.
+pub struct Hasher {
+    queue: Queue<Memory>,
+    algorithm: Arc<Argon2id>,
+    /// What an unknown account's password is checked against; no password is right for it.
+    decoy: Verifier,
+}
+
+impl Hasher {
+    /// Starts the threads. They end when the hasher is dropped.
+    ///
+    /// # Errors
+    /// [`CostError`] when Argon2 knows no such cost.
+    pub fn start(settings: Settings, pepper: SecretBox<[u8; 32]>, rng: Arc<dyn Rng>) -> Result<Self, CostError> {
+        let algorithm = Arc::new(Argon2id::new(settings.cost, pepper, rng)?);
+        let decoy = algorithm.decoy();
+        let queue = Queue::start(settings.threads, settings.max_wait);
+        Ok(Self { queue, algorithm, decoy })
+    }
+}
+
+#[async_trait::async_trait]
+impl PasswordHasher for Hasher {
+    async fn hash(&self, digest: PasswordDigest) -> Result<Verifier, HashError> {
+        let algorithm = Arc::clone(&self.algorithm);
+        self.queue.run(move |memory| algorithm.hash(&digest, memory)).await?
+    }
+
+    async fn verify(&self, digest: PasswordDigest, verifier: Option<Verifier>) -> Result<Verdict, HashError> {
+        let known = verifier.is_some();
+        let verifier = verifier.unwrap_or_else(|| self.decoy.clone());
+        let algorithm = Arc::clone(&self.algorithm);
+        let verdict = self.queue.run(move |memory| algorithm.verify(&digest, &verifier, memory)).await??;
+        Ok(if known { verdict } else { Verdict::Wrong })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use account::{MasterKey, Password, SystemRng};
+
+    use super::*;
+
+    const CHEAP: Cost = Cost { memory_kib: 64, iterations: 1 };
+
+    fn hasher(cost: Cost, key: &MasterKey) -> Hasher {
+        let settings = Settings { cost, threads: 2, max_wait: Duration::from_secs(5) };
+        Hasher::start(settings, key.pepper(), Arc::new(SystemRng)).unwrap()
+    }
+
+    fn digest(password: &str) -> PasswordDigest {
+        Password::given(password.into()).unwrap().digest()
+    }
+
+    #[tokio::test]
+    async fn a_password_is_right_for_its_verifier_only() {
+        let hasher = hasher(CHEAP, &MasterKey::draw(&SystemRng));
+        let verifier = hasher.hash(digest("correct")).await.unwrap();
+        assert!(verifier.phc().starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{}", verifier.phc());
+        assert_eq!(hasher.verify(digest("correct"), Some(verifier.clone())).await.unwrap(), Verdict::Right);
+        assert_eq!(hasher.verify(digest("wrong"), Some(verifier)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(hasher.verify(digest("correct"), None).await.unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn the_same_password_makes_another_verifier_each_time() {
+        let hasher = hasher(CHEAP, &MasterKey::draw(&SystemRng));
+        let (one, two) = (hasher.hash(digest("x")).await.unwrap(), hasher.hash(digest("x")).await.unwrap());
+        assert_ne!(one.phc(), two.phc());
+    }
+
+    #[tokio::test]
+    async fn another_pepper_is_another_password() {
+        let verifier = hasher(CHEAP, &MasterKey::draw(&SystemRng)).hash(digest("x")).await.unwrap();
+        let stranger = hasher(CHEAP, &MasterKey::draw(&SystemRng));
+        assert_eq!(stranger.verify(digest("x"), Some(verifier)).await.unwrap(), Verdict::Wrong);
+    }
+
+    #[tokio::test]
+    async fn other_parameters_are_outdated_but_right() {
+        let key = MasterKey::draw(&SystemRng);
+        for old in [
+            Cost { memory_kib: 32, iterations: 1 },
+            Cost { memory_kib: 128, iterations: 1 },
+            Cost { memory_kib: 64, iterations: 2 },
+        ] {
+            let verifier = hasher(old, &key).hash(digest("x")).await.unwrap();
+            let new = hasher(CHEAP, &key);
+            assert_eq!(new.verify(digest("x"), Some(verifier.clone())).await.unwrap(), Verdict::RightButOutdated, "{old:?}");
+            assert_eq!(new.verify(digest("y"), Some(verifier)).await.unwrap(), Verdict::Wrong, "{old:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_verifier_is_an_error_and_never_right() {
+        let hasher = hasher(CHEAP, &MasterKey::draw(&SystemRng));
+        let good = hasher.hash(digest("x")).await.unwrap();
+        let cut = &good.phc()[..good.phc().rfind('$').unwrap()];
+        for bad in ["", "x", "$argon2id$", cut, "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", "$2b$12$abc"] {
+            let verdict = hasher.verify(digest("x"), Some(Verifier::from_phc(bad.into()))).await;
+            assert!(matches!(verdict, Err(HashError::Broken(_))), "{bad}: {verdict:?}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! Applications.
+
+use account::store::{InsertError, Page};
+use account::{Application, ApplicationId, Sealed, StoreError, Timestamp};
+use sqlx::AnyPool;
+use sqlx::any::AnyRow;
+
+use crate::row::{Row, failed, insert_failed};
+use crate::sessions;
+
+pub(crate) async fn insert(pool: &AnyPool, application: &Application) -> Result<(), InsertError> {
+    sqlx::query("INSERT INTO applications (id, name, secret, profile, enabled, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
+        .bind(application.id.as_str())
+        .bind(application.name.as_str())
+        .bind(application.secret.as_str())
+        .bind(application.profile.as_str())
+        .bind(i64::from(application.enabled))
+        .bind(application.created_at.0)
+        .execute(pool)
+        .await
+        .map_err(insert_failed)?;
+    Ok(())
+}
+
+pub(crate) async fn find(pool: &AnyPool, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
+    let query = sqlx::query("SELECT * FROM applications WHERE id = $1").bind(id.as_str());
+    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+}
+
+pub(crate) async fn list(pool: &AnyPool, page: Page<ApplicationId>) -> Result<Vec<Application>, StoreError> {
+    let after = page.after.map_or_else(String::new, Into::into);
+    let query = sqlx::query("SELECT * FROM applications WHERE id > $1 ORDER BY id LIMIT $2");
+    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(pool).await.map_err(failed)?;
+    rows.iter().map(read).collect()
+}
+
+pub(crate) async fn enable(pool: &AnyPool, id: &ApplicationId, enabled: bool) -> Result<bool, StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let update = sqlx::query("UPDATE applications SET enabled = $1 WHERE id = $2").bind(i64::from(enabled)).bind(id.as_str());
+    let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
+    if !enabled {
+        sessions::end_all_at(&mut transaction, "application", id.as_str()).await?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(found)
+}
+
+fn read(row: &AnyRow) -> Result<Application, StoreError> {
+    let row = Row { table: "applications", row };
+    Ok(Application {
+        id: row.parse("id")?,
+        name: row.get("name")?,
+        secret: Sealed::from_stored(row.get("secret")?),
+        profile: row.parse("profile")?,
+        enabled: row.flag("enabled")?,
+        created_at: Timestamp(row.get("created_at")?),
+    })
+}

@@ -1,0 +1,50 @@
+//! Reading rows into the core's types. A value that cannot be there is an error, never a default.
+
+use std::str::FromStr;
+
+use account::store::InsertError;
+use account::{Malformed, StoreError};
+use sqlx::any::AnyRow;
+use sqlx::{Any, Decode, Row as _, Type};
+
+/// A row of `table`.
+pub(crate) struct Row<'a> {
+    pub table: &'static str,
+    pub row: &'a AnyRow,
+}
+
+impl Row<'_> {
+    pub fn get<'r, T: Decode<'r, Any> + Type<Any>>(&'r self, column: &'static str) -> Result<T, StoreError> {
+        self.row.try_get(column).map_err(|error| self.wrong(column, &error))
+    }
+
+    pub fn parse<T: FromStr<Err = Malformed>>(&self, column: &'static str) -> Result<T, StoreError> {
+        self.get::<String>(column)?.parse().map_err(|error| self.wrong(column, &error))
+    }
+
+    pub fn parse_optional<T: FromStr<Err = Malformed>>(&self, column: &'static str) -> Result<Option<T>, StoreError> {
+        let text: Option<String> = self.get(column)?;
+        text.map(|text| text.parse().map_err(|error| self.wrong(column, &error))).transpose()
+    }
+
+    pub fn flag(&self, column: &'static str) -> Result<bool, StoreError> {
+        Ok(self.get::<i64>(column)? != 0)
+    }
+
+    pub fn wrong(&self, column: &'static str, problem: &dyn std::fmt::Display) -> StoreError {
+        StoreError::Inconsistent { table: self.table, column, problem: problem.to_string() }
+    }
+}
+
+/// The engine's own words; they name tables and columns, never values.
+#[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
+pub(crate) fn failed(error: sqlx::Error) -> StoreError {
+    StoreError::Unavailable(error.to_string())
+}
+
+pub(crate) fn insert_failed(error: sqlx::Error) -> InsertError {
+    match error.as_database_error() {
+        Some(database) if database.is_unique_violation() => InsertError::Taken,
+        _ => InsertError::Store(failed(error)),
+    }
+}
