@@ -1,1 +1,16 @@
-//! .
+//! What every dialect does with a request before it is the dialect's own: read it within limits, find its region, name it, log it.
+
+mod attempt;
+mod form;
+mod hosts;
+mod json;
+mod request;
+mod request_id;
+
+pub use crate::attempt::Attempt;
+pub use crate::form::{Form, FormError};
+pub use crate::hosts::Hosts;
+pub use crate::json::{JsonError, Object};
+pub use crate::request::{BODY_LIMIT, Incoming, Unreadable};
+pub use crate::request_id::{RequestId, name_requests};
+pub use tower_http::catch_panic::CatchPanicLayer;

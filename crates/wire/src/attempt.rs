@@ -1,0 +1,57 @@
+//! One structured line in the log for each attempt to log in.
+
+use std::fmt::Display;
+use std::time::Instant;
+
+use account::{AccountNumber, Identifier};
+use axum::extract::Request;
+
+use crate::request_id::RequestId;
+
+/// An attempt to log in that is under way. What becomes known of it is noted on it; [`Attempt::log`] writes the line.
+#[derive(Debug)]
+pub struct Attempt {
+    id: RequestId,
+    dialect: &'static str,
+    begun: Instant,
+    /// Who it says it is. Logged masked.
+    pub identifier: Option<Identifier>,
+    /// What is odd about it without being wrong.
+    pub note: Option<&'static str>,
+}
+
+impl Attempt {
+    /// An attempt begins with `request`.
+    #[must_use]
+    pub fn begin(dialect: &'static str, request: &Request) -> Self {
+        Self { id: RequestId::of(request), dialect, begun: Instant::now(), identifier: None, note: None }
+    }
+
+    /// It succeeded.
+    pub fn succeeded(&self, account: AccountNumber) {
+        let (identifier, ms) = (self.who(), self.milliseconds());
+        tracing::info!(
+            request_id = %self.id, dialect = self.dialect, outcome = "logged in", account = account.0, identifier, note = self.note, ms,
+            "login"
+        );
+    }
+
+    /// It failed, for a reason in words that hold nothing of the request's content.
+    pub fn failed(&self, reason: &dyn Display, our_fault: bool) {
+        let (identifier, ms, outcome) = (self.who(), self.milliseconds(), reason.to_string());
+        if our_fault {
+            tracing::error!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "login");
+        } else {
+            tracing::info!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "login");
+        }
+    }
+
+    fn who(&self) -> Option<String> {
+        self.identifier.as_ref().map(|identifier| identifier.masked().to_string())
+    }
+
+    fn milliseconds(&self) -> f64 {
+        let micros = u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX);
+        f64::from(micros) / 1000.0
+    }
+}

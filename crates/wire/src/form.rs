@@ -1,0 +1,90 @@
+//! `application/x-www-form-urlencoded`, read strictly: valid UTF-8, and no parameter twice.
+
+use std::collections::BTreeMap;
+
+use percent_encoding::percent_decode;
+
+/// Why a body is not a form. The words name no content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FormError {
+    /// A parameter is given twice.
+    #[error("a parameter is given twice")]
+    Duplicate,
+    /// A name or value is not UTF-8.
+    #[error("a parameter is not UTF-8")]
+    NotUtf8,
+}
+
+/// A form's parameters.
+#[derive(Debug)]
+pub struct Form(BTreeMap<String, String>);
+
+impl Form {
+    /// Reads `bytes`. White space around the whole is not part of it.
+    ///
+    /// # Errors
+    /// [`FormError`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, FormError> {
+        let mut parameters = BTreeMap::new();
+        for pair in bytes.trim_ascii().split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()) {
+            let end = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+            let (name, value) = (&pair[..end], pair.get(end + 1..).unwrap_or_default());
+            if parameters.insert(decode(name)?, decode(value)?).is_some() {
+                return Err(FormError::Duplicate);
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// The value of `name`; an empty one counts as absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+fn decode(text: &[u8]) -> Result<String, FormError> {
+    let spaced: Vec<u8> = text.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+    let decoded = percent_decode(&spaced).decode_utf8().map_err(|_| FormError::NotUtf8)?;
+    Ok(decoded.into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn parameters_are_decoded() {
+        let form = Form::parse(b"a=1&b=x+y%20z&c=%E4%BD%A0&d&e=&=f&g=1=2\n").unwrap();
+        let get = |name| form.get(name);
+        assert_eq!((get("a"), get("b"), get("c"), get("g")), (Some("1"), Some("x y z"), Some("你"), Some("1=2")));
+        assert_eq!((get("d"), get("e"), get("x")), (None, None, None));
+    }
+
+    #[test]
+    fn duplicates_and_broken_text_are_refused() {
+        assert_eq!(Form::parse(b"a=1&a=1").unwrap_err(), FormError::Duplicate);
+        assert_eq!(Form::parse(b"a=1&%61=2").unwrap_err(), FormError::Duplicate);
+        assert_eq!(Form::parse(b"a=%ff").unwrap_err(), FormError::NotUtf8);
+        assert_eq!(Form::parse(b"\xff=1").unwrap_err(), FormError::NotUtf8);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Form::parse(&bytes);
+        }
+
+        #[test]
+        fn what_was_encoded_is_read_back(parameters in prop::collection::btree_map("\\PC{1,8}", "\\PC{1,8}", 1..8)) {
+            let encode = |text: &str| percent_encoding::percent_encode(text.as_bytes(), percent_encoding::NON_ALPHANUMERIC).to_string();
+            let body: Vec<_> = parameters.iter().map(|(name, value)| format!("{}={}", encode(name), encode(value))).collect();
+            let form = Form::parse(body.join("&").as_bytes()).unwrap();
+            for (name, value) in &parameters {
+                prop_assert_eq!(form.get(name), Some(value.as_str()));
+            }
+        }
+    }
+}
