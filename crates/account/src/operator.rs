@@ -257,6 +257,14 @@ impl Core {
         Ok(gateway)
     }
 
+    /// Finds a gateway.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn gateway(&self, serial: &Serial) -> Result<Gateway, OperatorError> {
+        self.store.gateway(serial).await?.ok_or_else(|| OperatorError::NotFound(format!("gateway {serial}")))
+    }
+
     /// Lists gateways.
     ///
     /// # Errors
@@ -281,8 +289,7 @@ impl Core {
         if self.store.bind(gateway, account).await? {
             return Ok(());
         }
-        let missing = || OperatorError::NotFound(format!("gateway {gateway}"));
-        match self.store.gateway(gateway).await?.ok_or_else(missing)?.account {
+        match self.gateway(gateway).await?.account {
             Some(owner) if owner == account => Ok(()),
             Some(owner) => Err(OperatorError::Bound { gateway: gateway.clone(), account: owner }),
             None => Err(OperatorError::NotFound(format!("account {account}"))),
@@ -294,8 +301,10 @@ impl Core {
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Store`].
     pub async fn unbind_gateway(&self, gateway: &Serial) -> Result<(), OperatorError> {
-        let freed = self.store.unbind(gateway).await?;
-        found(freed || self.store.gateway(gateway).await?.is_some(), || format!("gateway {gateway}"))
+        if !self.store.unbind(gateway).await? {
+            self.gateway(gateway).await?;
+        }
+        Ok(())
     }
 }
 

@@ -1,1 +1,11 @@
-//! .
+//! The operator's API. A [`Command`] is declared once: that declaration is the grammar of the command line, its help, and what
+//! travels over the socket to a running server. [`Operator::execute`] carries it out, in the server or beside the store.
+
+mod command;
+mod execute;
+mod socket;
+mod view;
+
+pub use crate::command::{Command, Secret, Wanted};
+pub use crate::execute::{AdminError, Operator};
+pub use crate::socket::{EXECUTE_PATH, Outcome, router};

@@ -1,0 +1,352 @@
+//! The commands.
+
+use std::path::PathBuf;
+
+use account::{AccountNumber, AppVersion, ApplicationId, DeviceKind, GatewayKind, ObjectId, Profile, Region, Serial, Standing};
+use clap::{Args, Subcommand, ValueEnum};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+/// A password or application secret on its way from the command line to whoever carries the command out. It can only be written
+/// to the operator's own socket.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Secret(SecretString);
+
+impl Secret {
+    /// Takes what was read.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.expose())
+    }
+}
+
+/// A secret that a command still needs before it can be carried out.
+#[derive(Debug)]
+pub enum Wanted<'a> {
+    /// A password: from the file, else from a prompt or standard input.
+    Password(Option<PathBuf>, &'a mut Option<Secret>),
+    /// An application's secret, from the file; without one, a secret is drawn.
+    ApplicationSecret(Option<PathBuf>, &'a mut Option<Secret>),
+}
+
+/// What an operator can do.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum Command {
+    /// Applications: who may call the eWeLink dialect
+    #[command(subcommand)]
+    App(AppCommand),
+    /// Accounts
+    #[command(subcommand)]
+    Account(AccountCommand),
+    /// Touch panels and phones that log in to the Fantem dialect
+    #[command(subcommand)]
+    Device(DeviceCommand),
+    /// Cubes and hubs: gateways that can be bound to one account
+    #[command(subcommand)]
+    Cube(CubeCommand),
+    /// Sessions
+    #[command(subcommand)]
+    Session(SessionCommand),
+}
+
+/// A page of a list.
+#[derive(Debug, Args, Serialize, Deserialize)]
+pub struct Paging {
+    /// Begin after this entry (the first column of the last one shown)
+    #[arg(long, value_name = "ENTRY")]
+    pub after: Option<String>,
+    /// Show at most so many entries
+    #[arg(long, value_name = "COUNT", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub limit: u32,
+}
+
+/// What can be done with applications.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum AppCommand {
+    /// Register an application; its secret is shown once, here
+    Create {
+        /// What you call it
+        #[arg(long)]
+        name: String,
+        /// Its existing id; without one, an id is drawn
+        #[arg(long, value_name = "ID")]
+        appid: Option<ApplicationId>,
+        /// A file with its existing secret; without one, a secret is drawn
+        #[arg(long, value_name = "FILE")]
+        #[serde(skip)]
+        secret_file: Option<PathBuf>,
+        /// How exactly its requests must follow the documents: `compat` reads what real clients send, `strict` also checks clock
+        /// and replay
+        #[arg(long, default_value = "compat", value_name = "compat|strict")]
+        profile: Profile,
+        /// The secret from the file.
+        #[arg(skip)]
+        secret: Option<Secret>,
+    },
+    /// List applications
+    List {
+        /// Which part of the list.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show an application
+    Show {
+        /// Its id
+        appid: ApplicationId,
+    },
+    /// Forbid an application to call, and end its sessions
+    Disable {
+        /// Its id
+        appid: ApplicationId,
+    },
+    /// Allow an application to call again
+    Enable {
+        /// Its id
+        appid: ApplicationId,
+    },
+}
+
+/// Where a new account's activation stands.
+#[derive(Debug, Clone, Copy, ValueEnum, Serialize, Deserialize)]
+pub enum ActivationState {
+    /// Activated: it can log in
+    Active,
+    /// Waiting to be activated, for 24 hours
+    Pending,
+    /// Not activated in time
+    Lapsed,
+}
+
+impl From<ActivationState> for Standing {
+    fn from(state: ActivationState) -> Self {
+        match state {
+            ActivationState::Active => Self::Active,
+            ActivationState::Pending => Self::Pending,
+            ActivationState::Lapsed => Self::Lapsed,
+        }
+    }
+}
+
+/// A new account.
+#[derive(Debug, Args, Serialize, Deserialize)]
+#[group(id = "identifiers", required = true, multiple = true, args = ["username", "email", "phone"])]
+pub struct AccountCreate {
+    /// Its user name (neither 6 to 15 digits nor with an @ or a leading +)
+    #[arg(long)]
+    pub username: Option<String>,
+    /// Its e-mail address
+    #[arg(long)]
+    pub email: Option<String>,
+    /// Its phone number with the country code: +8613123456789
+    #[arg(long)]
+    pub phone: Option<String>,
+    /// Where it is registered; without it, in the default region
+    #[arg(long)]
+    pub region: Option<Region>,
+    /// Where its activation stands
+    #[arg(long, value_enum, default_value_t = ActivationState::Active)]
+    pub activation: ActivationState,
+    /// Nickname or display name
+    #[arg(long, value_name = "NAME")]
+    pub display_name: Option<String>,
+    /// Language, in the form its client uses: cn, en, zh_CN
+    #[arg(long)]
+    pub language: Option<String>,
+    /// Birthday: YYYY-MM-DD
+    #[arg(long, value_name = "DATE")]
+    pub birthday: Option<String>,
+    /// Postal address
+    #[arg(long)]
+    pub address: Option<String>,
+    /// Country
+    #[arg(long)]
+    pub country: Option<String>,
+    /// The groups it belongs to; may be given several times
+    #[arg(long = "group", value_name = "GROUP")]
+    pub groups: Vec<String>,
+    /// A file with its password; without it, the password is asked for, or read from standard input
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip)]
+    pub password_file: Option<PathBuf>,
+    /// The password that was read.
+    #[arg(skip)]
+    pub password: Option<Secret>,
+}
+
+/// What can be done with accounts. ACCOUNT is a number or any of the account's identifiers.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum AccountCommand {
+    /// Register an account with one identifier or more
+    Create(Box<AccountCreate>),
+    /// List accounts
+    List {
+        /// Which part of the list.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show an account
+    Show {
+        /// Number, user name, e-mail address or +phone
+        account: String,
+    },
+    /// Set an account's password, and end its sessions
+    SetPassword {
+        /// Number, user name, e-mail address or +phone
+        account: String,
+        /// A file with the password; without it, the password is asked for, or read from standard input
+        #[arg(long, value_name = "FILE")]
+        #[serde(skip)]
+        password_file: Option<PathBuf>,
+        /// The password that was read.
+        #[arg(skip)]
+        password: Option<Secret>,
+    },
+    /// Activate an account
+    Activate {
+        /// Number, user name, e-mail address or +phone
+        account: String,
+    },
+    /// Forbid an account to be used, and end its sessions
+    Disable {
+        /// Number, user name, e-mail address or +phone
+        account: String,
+    },
+    /// Allow an account to be used again
+    Enable {
+        /// Number, user name, e-mail address or +phone
+        account: String,
+    },
+}
+
+/// What can be done with devices.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum DeviceCommand {
+    /// Register a touch panel or phone
+    Register {
+        /// Its serial number, which it sends as uuid when it logs in
+        sn: Serial,
+        /// What it is
+        #[arg(long, value_name = "oomi_touch|android_phone|ios_phone")]
+        kind: DeviceKind,
+        /// The version of its app, such as V2.0.4.15
+        #[arg(long, value_name = "VERSION")]
+        app_version: Option<AppVersion>,
+    },
+    /// List devices
+    List {
+        /// Which part of the list.
+        #[command(flatten)]
+        paging: Paging,
+    },
+}
+
+/// What can be done with cubes and hubs.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum CubeCommand {
+    /// Register a cube or hub
+    Register {
+        /// Its serial number
+        sn: Serial,
+        /// What it is
+        #[arg(long, value_name = "oomi_cube|oomi_hub", default_value = "oomi_cube")]
+        kind: GatewayKind,
+        /// The lowest version of an app that may log in with it
+        #[arg(long, value_name = "VERSION")]
+        min_version: Option<AppVersion>,
+    },
+    /// List cubes and hubs
+    List {
+        /// Which part of the list.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Set the lowest version of an app that may log in with a cube
+    SetMinVersion {
+        /// Its serial number
+        sn: Serial,
+        /// The lowest version; without one, every version may log in
+        version: Option<AppVersion>,
+    },
+    /// Bind a free cube to an account
+    Bind {
+        /// Its serial number
+        sn: Serial,
+        /// Number, user name, e-mail address or +phone
+        account: String,
+    },
+    /// Free a cube from its account
+    Unbind {
+        /// Its serial number
+        sn: Serial,
+    },
+}
+
+/// What can be done with sessions.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum SessionCommand {
+    /// List sessions
+    List {
+        /// Only this account's (number, user name, e-mail address or +phone)
+        #[arg(long)]
+        account: Option<String>,
+        /// Which part of the list.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// End a session
+    Revoke {
+        /// Its id
+        id: ObjectId,
+    },
+}
+
+impl Command {
+    /// The secret that must be read before the command can be carried out.
+    pub fn wanted(&mut self) -> Option<Wanted<'_>> {
+        match self {
+            Self::App(AppCommand::Create { secret_file, secret, .. }) => {
+                Some(Wanted::ApplicationSecret(secret_file.take(), secret))
+            }
+            Self::Account(AccountCommand::Create(new)) => Some(Wanted::Password(new.password_file.take(), &mut new.password)),
+            Self::Account(AccountCommand::SetPassword { password_file, password, .. }) => {
+                Some(Wanted::Password(password_file.take(), password))
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether it changes nothing.
+    #[must_use]
+    pub fn only_reads(&self) -> bool {
+        matches!(
+            self,
+            Self::App(AppCommand::List { .. } | AppCommand::Show { .. })
+                | Self::Account(AccountCommand::List { .. } | AccountCommand::Show { .. })
+                | Self::Device(DeviceCommand::List { .. })
+                | Self::Cube(CubeCommand::List { .. })
+                | Self::Session(SessionCommand::List { .. })
+        )
+    }
+}
+
+impl Paging {
+    pub(crate) fn text<K: std::str::FromStr>(&self) -> Result<account::store::Page<K>, &'static str> {
+        let after = self.after.as_deref().map(str::parse).transpose().map_err(|_| "--after names no entry of this list")?;
+        Ok(account::store::Page { after, limit: self.limit })
+    }
+
+    pub(crate) fn number(&self) -> Result<account::store::Page<AccountNumber>, &'static str> {
+        let page = self.text::<i64>()?;
+        Ok(account::store::Page { after: page.after.map(AccountNumber), limit: page.limit })
+    }
+}

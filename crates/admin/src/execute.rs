@@ -1,0 +1,228 @@
+//! Carrying commands out.
+
+use std::sync::Arc;
+
+use account::{
+    AccountNumber, ApplicationSecret, Core, Details, Malformed, NewAccount, OperatorError, Password, PasswordDigest, Region,
+};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::command::{AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, Secret, SessionCommand};
+use crate::view::{AccountView, ApplicationView, DeviceView, GatewayView, SessionView};
+
+/// The longest text about a person, in characters.
+const LONGEST_DETAIL: usize = 255;
+
+/// Why a command was not carried out: one sentence for the operator.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// The core refused.
+    #[error(transparent)]
+    Refused(#[from] OperatorError),
+    /// What was given is not what it must be.
+    #[error("the {0} {1}")]
+    Malformed(&'static str, Malformed),
+    /// Something else about the command is wrong.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+impl From<&'static str> for AdminError {
+    fn from(wrong: &'static str) -> Self {
+        Self::Wrong(wrong.into())
+    }
+}
+
+/// Carries commands out.
+#[derive(Clone)]
+pub struct Operator {
+    /// The core.
+    pub core: Arc<Core>,
+    /// The regions that are served; the first is the default.
+    pub regions: Vec<Region>,
+}
+
+type Answer = Result<Value, AdminError>;
+
+fn shown(view: impl Serialize) -> Value {
+    serde_json::to_value(view).expect("a view is plain data")
+}
+
+fn listed<T, V: From<T> + Serialize>(things: Vec<T>) -> Value {
+    shown(things.into_iter().map(V::from).collect::<Vec<_>>())
+}
+
+fn password(secret: Option<Secret>) -> Result<PasswordDigest, AdminError> {
+    let secret = secret.ok_or("the password is missing")?;
+    let password = Password::new(secret.expose().to_owned()).map_err(|wrong| AdminError::Malformed("password", wrong))?;
+    Ok(password.digest())
+}
+
+fn detail(text: Option<String>) -> Result<Option<String>, AdminError> {
+    match text {
+        Some(text) if text.chars().count() > LONGEST_DETAIL || text.chars().any(char::is_control) => {
+            Err(format!("a text about the person has control characters or more than {LONGEST_DETAIL} characters"))
+        }
+        text => Ok(text.filter(|text| !text.is_empty())),
+    }
+    .map_err(AdminError::Wrong)
+}
+
+fn identifier<T: std::str::FromStr<Err = Malformed>>(what: &'static str, text: Option<String>) -> Result<Option<T>, AdminError> {
+    text.map(|text| text.parse().map_err(|wrong| AdminError::Malformed(what, wrong))).transpose()
+}
+
+impl Operator {
+    /// Carries `command` out and returns what it concerns, as it is afterwards: an object, or an array of objects.
+    ///
+    /// # Errors
+    /// [`AdminError`]; then nothing was changed.
+    pub async fn execute(&self, command: Command) -> Answer {
+        match command {
+            Command::App(command) => self.app(command).await,
+            Command::Account(command) => self.account(command).await,
+            Command::Device(command) => self.device(command).await,
+            Command::Cube(command) => self.cube(command).await,
+            Command::Session(command) => self.session(command).await,
+        }
+    }
+
+    async fn app(&self, command: AppCommand) -> Answer {
+        let appid = match command {
+            AppCommand::List { paging } => {
+                return Ok(listed::<_, ApplicationView>(self.core.applications(paging.text()?).await?));
+            }
+            AppCommand::Create { name, appid, profile, secret, .. } => {
+                let secret = secret.map(|secret| ApplicationSecret::parse(secret.expose())).transpose();
+                let secret = secret.map_err(|wrong| AdminError::Malformed("application secret", wrong))?;
+                let name = detail(Some(name))?.ok_or("the name is empty")?;
+                let (application, secret) = self.core.create_application(name, appid, secret, profile).await?;
+                let mut view = ApplicationView::from(application);
+                view.secret = Some(secret.expose().to_owned());
+                return Ok(shown(view));
+            }
+            AppCommand::Show { appid } => appid,
+            AppCommand::Disable { appid } => {
+                self.core.enable_application(&appid, false).await?;
+                appid
+            }
+            AppCommand::Enable { appid } => {
+                self.core.enable_application(&appid, true).await?;
+                appid
+            }
+        };
+        Ok(shown(ApplicationView::from(self.core.application(&appid).await?)))
+    }
+
+    async fn account(&self, command: AccountCommand) -> Answer {
+        let now = self.core.clock().now();
+        let account = match command {
+            AccountCommand::List { paging } => {
+                let accounts = self.core.accounts(paging.number()?).await?;
+                return Ok(shown(accounts.into_iter().map(|account| AccountView::new(account, now)).collect::<Vec<_>>()));
+            }
+            AccountCommand::Create(new) => {
+                return Ok(shown(AccountView::new(self.core.create_account(self.new_account(*new)?).await?, now)));
+            }
+            AccountCommand::Show { account } => self.number(&account).await?,
+            AccountCommand::SetPassword { account, password: secret, .. } => {
+                let account = self.number(&account).await?;
+                self.core.set_password(account, password(secret)?).await?;
+                account
+            }
+            AccountCommand::Activate { account } => {
+                let account = self.number(&account).await?;
+                self.core.activate_account(account).await?;
+                account
+            }
+            AccountCommand::Disable { account } => {
+                let account = self.number(&account).await?;
+                self.core.enable_account(account, false).await?;
+                account
+            }
+            AccountCommand::Enable { account } => {
+                let account = self.number(&account).await?;
+                self.core.enable_account(account, true).await?;
+                account
+            }
+        };
+        Ok(shown(AccountView::new(self.core.find_account(&account.to_string()).await?, now)))
+    }
+
+    fn new_account(&self, new: AccountCreate) -> Result<NewAccount, AdminError> {
+        let region = new.region.or_else(|| self.regions.first().cloned()).ok_or("no region is served")?;
+        if !self.regions.contains(&region) {
+            let served: Vec<_> = self.regions.iter().map(Region::as_str).collect();
+            return Err(AdminError::Wrong(format!("region {region} is not served here ({})", served.join(", "))));
+        }
+        Ok(NewAccount {
+            region,
+            user_name: identifier("user name", new.username)?,
+            email: identifier("e-mail address", new.email)?,
+            phone: identifier("phone number", new.phone)?,
+            password: password(new.password)?,
+            standing: new.activation.into(),
+            details: Details {
+                display_name: detail(new.display_name)?,
+                language: detail(new.language)?,
+                birthday: detail(new.birthday)?,
+                address: detail(new.address)?,
+                country: detail(new.country)?,
+                groups: detail(Some(new.groups.join("&")))?,
+            },
+        })
+    }
+
+    async fn number(&self, name: &str) -> Result<AccountNumber, AdminError> {
+        Ok(self.core.find_account(name).await?.number)
+    }
+
+    async fn device(&self, command: DeviceCommand) -> Answer {
+        match command {
+            DeviceCommand::Register { sn, kind, app_version } => {
+                Ok(shown(DeviceView::from(self.core.register_device(sn, kind, app_version).await?)))
+            }
+            DeviceCommand::List { paging } => Ok(listed::<_, DeviceView>(self.core.devices(paging.text()?).await?)),
+        }
+    }
+
+    async fn cube(&self, command: CubeCommand) -> Answer {
+        let sn = match command {
+            CubeCommand::List { paging } => return Ok(listed::<_, GatewayView>(self.core.gateways(paging.text()?).await?)),
+            CubeCommand::Register { sn, kind, min_version } => {
+                return Ok(shown(GatewayView::from(self.core.register_gateway(sn, kind, min_version).await?)));
+            }
+            CubeCommand::SetMinVersion { sn, version } => {
+                self.core.set_min_app_version(&sn, version.as_ref()).await?;
+                sn
+            }
+            CubeCommand::Bind { sn, account } => {
+                let account = self.number(&account).await?;
+                self.core.bind_gateway(&sn, account).await?;
+                sn
+            }
+            CubeCommand::Unbind { sn } => {
+                self.core.unbind_gateway(&sn).await?;
+                sn
+            }
+        };
+        Ok(shown(GatewayView::from(self.core.gateway(&sn).await?)))
+    }
+
+    async fn session(&self, command: SessionCommand) -> Answer {
+        match command {
+            SessionCommand::List { account, paging } => {
+                let account = match account {
+                    Some(name) => Some(self.number(&name).await?),
+                    None => None,
+                };
+                Ok(listed::<_, SessionView>(self.core.sessions(account, paging.text()?).await?))
+            }
+            SessionCommand::Revoke { id } => {
+                self.core.end_session(&id).await?;
+                Ok(json!({ "revoked": id.as_str() }))
+            }
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! Commands over the socket of a running server.
+
+use axum::extract::State;
+use axum::routing::post;
+use axum::{Json, Router};
+use serde_json::Value;
+
+use crate::command::Command;
+use crate::execute::Operator;
+
+/// Where commands are sent, by POST, as JSON.
+pub const EXECUTE_PATH: &str = "/execute";
+
+/// What became of a command, as it travels: what it concerns, or why it was not carried out.
+pub type Outcome = Result<Value, String>;
+
+/// The routes of the operator's socket. Whoever can open the socket is the operator.
+pub fn router(operator: Operator) -> Router {
+    Router::new().route(EXECUTE_PATH, post(execute)).with_state(operator)
+}
+
+async fn execute(State(operator): State<Operator>, Json(command): Json<Command>) -> Json<Outcome> {
+    let reads = command.only_reads();
+    let outcome = operator.execute(command).await.map_err(|error| error.to_string());
+    if !reads {
+        tracing::info!(done = outcome.is_ok(), "an operator's command");
+    }
+    Json(outcome)
+}

@@ -1,0 +1,141 @@
+//! What an operator sees of things: everything but their secrets.
+
+use account::{Account, Application, Device, Gateway, Session, Timestamp};
+use serde::Serialize;
+
+#[derive(Serialize)]
+pub(crate) struct ApplicationView {
+    appid: String,
+    name: String,
+    profile: &'static str,
+    enabled: bool,
+    created_at: String,
+    /// Only at its creation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+impl From<Application> for ApplicationView {
+    fn from(application: Application) -> Self {
+        Self {
+            appid: application.id.into(),
+            name: application.name,
+            profile: application.profile.as_str(),
+            enabled: application.enabled,
+            created_at: application.created_at.iso8601(),
+            secret: None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct AccountView {
+    account: i64,
+    username: Option<String>,
+    email: Option<String>,
+    phone: Option<String>,
+    region: String,
+    activation: account::Standing,
+    enabled: bool,
+    registered_at: String,
+    last_login_at: Option<String>,
+    display_name: Option<String>,
+    language: Option<String>,
+    id: String,
+    apikey: String,
+}
+
+impl AccountView {
+    pub fn new(account: Account, now: Timestamp) -> Self {
+        Self {
+            account: account.number.0,
+            username: account.user_name.map(Into::into),
+            email: account.email.map(Into::into),
+            phone: account.phone.map(Into::into),
+            region: account.region.into(),
+            activation: account.activation.standing(now),
+            enabled: account.enabled,
+            registered_at: account.registered_at.iso8601(),
+            last_login_at: account.last_login_at.map(Timestamp::iso8601),
+            display_name: account.details.display_name,
+            language: account.details.language,
+            id: account.id.into(),
+            apikey: account.apikey.into(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct DeviceView {
+    sn: String,
+    kind: &'static str,
+    app_version: Option<String>,
+    guid: String,
+    registered_at: String,
+}
+
+impl From<Device> for DeviceView {
+    fn from(device: Device) -> Self {
+        Self {
+            sn: device.serial.into(),
+            kind: device.kind.as_str(),
+            app_version: device.app_version,
+            guid: device.guid.into(),
+            registered_at: device.registered_at.iso8601(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct GatewayView {
+    sn: String,
+    kind: &'static str,
+    account: Option<i64>,
+    min_version: Option<String>,
+    guid: String,
+    registered_at: String,
+}
+
+impl From<Gateway> for GatewayView {
+    fn from(gateway: Gateway) -> Self {
+        Self {
+            sn: gateway.serial.into(),
+            kind: gateway.kind.as_str(),
+            account: gateway.account.map(|account| account.0),
+            min_version: gateway.min_app_version.map(Into::into),
+            guid: gateway.guid.into(),
+            registered_at: gateway.registered_at.iso8601(),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct SessionView {
+    id: String,
+    account: i64,
+    audience_kind: &'static str,
+    audience: String,
+    created_at: String,
+    access_expires_at: String,
+    refresh_expires_at: String,
+    address: String,
+    app_version: Option<String>,
+    os: Option<String>,
+}
+
+impl From<Session> for SessionView {
+    fn from(session: Session) -> Self {
+        Self {
+            id: session.id.into(),
+            account: session.account.0,
+            audience_kind: session.audience.kind(),
+            audience: session.audience.id().to_owned(),
+            created_at: session.created_at.iso8601(),
+            access_expires_at: session.access_expires_at.iso8601(),
+            refresh_expires_at: session.refresh_expires_at.iso8601(),
+            address: session.client.address.to_string(),
+            app_version: session.client.app_version,
+            os: session.client.os,
+        }
+    }
+}

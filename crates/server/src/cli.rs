@@ -1,0 +1,152 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use toml::{Table, Value};
+
+/// The front door of a smart-home cloud: one account store behind the eWeLink and Fantem login protocols.
+///
+/// `hearthgate dev` starts a server with sample data to try things on. `hearthgate serve` is for operation. The other commands work
+/// on a running server when there is one on the data folder, else on the data folder itself.
+#[derive(Debug, Parser)]
+#[command(name = "hearthgate", version, propagate_version = true)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+    /// The configuration file (TOML); see docs/configuration.md
+    #[arg(long, global = true, value_name = "FILE", env = "HEARTHGATE_CONFIG", help_heading = "Everywhere")]
+    config: Option<PathBuf>,
+    /// The data folder [default: hearthgate-data; of dev: hearthgate-dev]
+    #[arg(long, global = true, value_name = "DIR", help_heading = "Everywhere")]
+    data: Option<PathBuf>,
+    /// Answer in JSON
+    #[arg(long, global = true, help_heading = "Everywhere")]
+    pub json: bool,
+    /// How to log: text or json
+    #[arg(long, global = true, value_name = "text|json", help_heading = "Everywhere")]
+    log_format: Option<String>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server
+    Serve(Listen),
+    /// Run a server with sample data, a certificate authority of its own, and all four regions
+    Dev(DevListen),
+    /// Look at the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(flatten)]
+    Operate(admin::Command),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Check the configuration and show what is in force
+    Check,
+}
+
+/// Where `serve` listens.
+#[derive(Debug, Args)]
+pub(crate) struct Listen {
+    /// Listen for HTTP at this address [default: 127.0.0.1:8080 unless --https is given]
+    #[arg(long, value_name = "ADDR")]
+    http: Option<String>,
+    /// Listen for HTTPS at this address
+    #[arg(long, value_name = "ADDR")]
+    https: Option<String>,
+    /// The certificate chain of HTTPS (PEM)
+    #[arg(long, value_name = "FILE")]
+    cert: Option<PathBuf>,
+    /// The private key of HTTPS (PEM)
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+}
+
+/// Where `dev` listens. Port 0 picks a free one.
+#[derive(Debug, Args)]
+pub(crate) struct DevListen {
+    /// Listen for HTTP at this address
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
+    http: String,
+    /// Listen for HTTPS at this address
+    #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
+    https: String,
+}
+
+/// Where the configuration comes from.
+pub(crate) struct Sources {
+    pub file: Option<PathBuf>,
+    /// What the command line says, which goes before everything else.
+    pub flags: Table,
+    /// What holds if nothing else is said.
+    pub defaults: Table,
+}
+
+impl Cli {
+    /// What the command line says about the configuration.
+    pub fn configuration(&self) -> Sources {
+        let mut flags = Table::new();
+        let mut defaults = Table::new();
+        set(&mut flags, "data", self.data.as_ref().map(path));
+        set(&mut flags, "log.format", self.log_format.clone());
+        match &self.command {
+            Command::Serve(listen) => {
+                set(&mut flags, "listen.http", listen.http.clone());
+                set(&mut flags, "listen.https", listen.https.clone());
+                set(&mut flags, "listen.cert", listen.cert.as_ref().map(path));
+                set(&mut flags, "listen.key", listen.key.as_ref().map(path));
+            }
+            Command::Dev(listen) => {
+                set(&mut defaults, "data", Some("hearthgate-dev".to_owned()));
+                set(&mut flags, "listen.http", Some(listen.http.clone()));
+                set(&mut flags, "listen.https", Some(listen.https.clone()));
+            }
+            Command::Config(_) | Command::Operate(_) => {}
+        }
+        Sources { file: self.config.clone(), flags, defaults }
+    }
+}
+
+fn path(path: &PathBuf) -> String {
+    path.display().to_string()
+}
+
+/// Sets `section.key` or `key` in `table`.
+fn set(table: &mut Table, name: &str, value: Option<String>) {
+    let Some(value) = value.map(Value::String) else { return };
+    match name.split_once('.') {
+        None => drop(table.insert(name.to_owned(), value)),
+        Some((section, key)) => {
+            let section = table.entry(section).or_insert_with(|| Value::Table(Table::new()));
+            if let Value::Table(section) = section {
+                section.insert(key.to_owned(), value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_help() {
+        fn walk(command: &clap::Command) {
+            assert!(command.get_about().is_some(), "{}", command.get_name());
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{} {}", command.get_name(), argument.get_id());
+            }
+            command.get_subcommands().for_each(walk);
+        }
+        walk(&Cli::command());
+    }
+}

@@ -1,0 +1,281 @@
+//! The configuration: defaults, then a TOML file, then the environment, then the command line.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use account::{MasterKey, Region};
+use argon::{Cost, Settings as HashSettings};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
+use wire::Hosts;
+
+use crate::cli::Sources;
+use crate::failure::{Context, Failure};
+use crate::logging::LogFormat;
+
+/// What the environment's names begin with: `HEARTHGATE_LISTEN__HTTP` is `listen.http`.
+const PREFIX: &str = "HEARTHGATE_";
+
+/// The variable that names the configuration file itself.
+const CONFIG_VARIABLE: &str = "HEARTHGATE_CONFIG";
+
+/// Everything that can be configured; `docs/configuration.md` explains each.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub data: PathBuf,
+    pub default_region: Region,
+    /// The master key itself, in place of the file in the data folder.
+    #[serde(skip_serializing)]
+    master_key: Option<SecretString>,
+    /// A MaxMind DB file that tells the place of an address.
+    pub geoip: Option<PathBuf>,
+    pub listen: Listen,
+    pub log: Log,
+    pub hash: Hash,
+    pub ewelink: Ewelink,
+    /// Each region that is served, with patterns of its host names.
+    pub regions: BTreeMap<Region, Vec<String>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Listen {
+    pub http: Option<SocketAddr>,
+    pub https: Option<SocketAddr>,
+    pub cert: Option<PathBuf>,
+    pub key: Option<PathBuf>,
+    /// Whether passwords may travel in the clear beyond this machine.
+    pub allow_plain_http: bool,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub header_timeout: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub body_timeout: Duration,
+    /// How long requests in flight may take to finish when the server stops.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub shutdown_grace: Duration,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Log {
+    pub format: LogFormat,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Hash {
+    memory_kib: u32,
+    iterations: u32,
+    /// 0: as many as there are cores.
+    threads: usize,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    max_wait: Duration,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Ewelink {
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub max_clock_skew: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // The vendor's regions and host names, so that clients in the field work when their names are pointed here.
+        let patterns = |region: &str| ["cc", "cn"].map(|suffix| format!("{region}-api*.coolkit.{suffix}")).to_vec();
+        let region = |name: &str| name.parse::<Region>().expect("a region's name");
+        Self {
+            data: "hearthgate-data".into(),
+            default_region: region("cn"),
+            master_key: None,
+            geoip: None,
+            listen: Listen::default(),
+            log: Log::default(),
+            hash: Hash::default(),
+            ewelink: Ewelink { max_clock_skew: Duration::from_mins(10) },
+            regions: ["cn", "as", "eu", "us"].map(|name| (region(name), patterns(name))).into(),
+        }
+    }
+}
+
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            http: None,
+            https: None,
+            cert: None,
+            key: None,
+            allow_plain_http: false,
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(10),
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Hash {
+    fn default() -> Self {
+        Self { memory_kib: 19456, iterations: 2, threads: 0, max_wait: Duration::from_secs(2) }
+    }
+}
+
+impl Default for Ewelink {
+    fn default() -> Self {
+        Config::default().ewelink
+    }
+}
+
+impl Config {
+    /// Puts the configuration together and checks what can be checked without touching anything.
+    pub fn load(sources: &Sources) -> Result<Self, Failure> {
+        let mut table = sources.defaults.clone();
+        if let Some(file) = &sources.file {
+            let text = std::fs::read_to_string(file).context(|| format!("cannot read the configuration {}", file.display()))?;
+            let read: Table = text.parse().context(|| format!("the configuration {} is not TOML", file.display()))?;
+            merge(&mut table, read);
+        }
+        merge(&mut table, from_environment(std::env::vars())?);
+        merge(&mut table, sources.flags.clone());
+        let config: Self = table.try_into().context(|| "the configuration is wrong".to_owned())?;
+        config.check()?;
+        Ok(config)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        if !self.regions.contains_key(&self.default_region) {
+            return Err(format!("default_region is {}, which is not one of [regions]", self.default_region).into());
+        }
+        let plain = self.listen.http.filter(|address| !address.ip().is_loopback());
+        if let Some(address) = plain.filter(|_| !self.listen.allow_plain_http) {
+            return Err(format!(
+                "listen.http is {address}, where passwords would travel in the clear: use listen.https, \
+                 or set listen.allow_plain_http = true behind a proxy that speaks TLS"
+            )
+            .into());
+        }
+        if self.listen.header_timeout.is_zero() || self.listen.body_timeout.is_zero() {
+            return Err("listen.header_timeout and listen.body_timeout must be longer than 0".into());
+        }
+        if self.hash.memory_kib < 8 || self.hash.iterations == 0 {
+            return Err("hash.memory_kib must be at least 8 and hash.iterations at least 1".into());
+        }
+        self.master_key().map(drop)
+    }
+
+    /// The master key, if it is configured.
+    pub fn master_key(&self) -> Result<Option<MasterKey>, Failure> {
+        let parse = |text: &SecretString| MasterKey::parse(text.expose_secret()).context(|| "master_key".to_owned());
+        self.master_key.as_ref().map(parse).transpose()
+    }
+
+    /// Which host means which region.
+    pub fn hosts(&self) -> Hosts {
+        Hosts::new(self.regions.iter().map(|(region, patterns)| (region, &patterns[..])), self.default_region.clone())
+    }
+
+    /// The regions that are served, the default first.
+    pub fn served_regions(&self) -> Vec<Region> {
+        let others = self.regions.keys().filter(|region| **region != self.default_region);
+        std::iter::once(&self.default_region).chain(others).cloned().collect()
+    }
+
+    /// How passwords are hashed.
+    pub fn hash_settings(&self) -> HashSettings {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        HashSettings {
+            cost: Cost { memory_kib: self.hash.memory_kib, iterations: self.hash.iterations },
+            threads: if self.hash.threads == 0 { cores() } else { self.hash.threads },
+            max_wait: self.hash.max_wait,
+        }
+    }
+}
+
+/// Lays `upper` over `lower`, section by section. The regions of a file replace the default ones as a whole.
+fn merge(lower: &mut Table, upper: Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) if key != "regions" => merge(below, above),
+            (_, value) => drop(lower.insert(key, value)),
+        }
+    }
+}
+
+/// Reads `HEARTHGATE_SECTION__KEY` as `section.key`, and `HEARTHGATE_SECTION__KEY_FILE` as the name of a file that holds its value.
+fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result<Table, Failure> {
+    let mut table = Table::new();
+    for (name, text) in variables.filter(|(name, _)| name != CONFIG_VARIABLE) {
+        let Some(key) = name.strip_prefix(PREFIX) else { continue };
+        let (key, value) = match key.strip_suffix("_FILE") {
+            Some(key) => {
+                let content = std::fs::read_to_string(&text).context(|| format!("cannot read {text}, which {name} names"))?;
+                (key, Value::String(content.trim().to_owned()))
+            }
+            None => (key, typed(text)),
+        };
+        let path = key.to_ascii_lowercase();
+        let nested = path.rsplit("__").fold(value, |value, key| Value::Table(Table::from_iter([(key.to_owned(), value)])));
+        if let Value::Table(nested) = nested {
+            merge(&mut table, nested);
+        }
+    }
+    Ok(table)
+}
+
+/// A number, flag or list as TOML writes it, else a text.
+fn typed(text: String) -> Value {
+    let read: Option<Table> = format!("value = {text}").parse().ok();
+    read.and_then(|mut table| table.remove("value")).unwrap_or(Value::String(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn environment(variables: &[(&str, &str)]) -> Table {
+        from_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).unwrap()
+    }
+
+    #[test]
+    fn the_defaults_are_sound() {
+        let config: Config = Table::new().try_into().unwrap();
+        config.check().unwrap();
+        assert_eq!(config.served_regions()[0].as_str(), "cn");
+        assert_eq!(config.hosts().region(Some("eu-apia.coolkit.cc")).as_str(), "eu");
+    }
+
+    #[test]
+    fn the_environment_names_sections_and_keys() {
+        let table = environment(&[
+            ("HEARTHGATE_HASH__MEMORY_KIB", "64"),
+            ("HEARTHGATE_LISTEN__BODY_TIMEOUT", "3s"),
+            ("HEARTHGATE_DATA", "/srv"),
+            ("HEARTHGATE_CONFIG", "x"),
+            ("PATH", "x"),
+        ]);
+        let config: Config = table.try_into().unwrap();
+        assert_eq!(config.hash_settings().cost.memory_kib, 64);
+        assert_eq!(config.listen.body_timeout, Duration::from_secs(3));
+        assert_eq!(config.data, PathBuf::from("/srv"));
+    }
+
+    #[test]
+    fn what_is_no_setting_is_refused() {
+        assert!(Config::try_from_table(environment(&[("HEARTHGATE_LISTEN__HTP", "x")])).is_err());
+        assert!(Config::try_from_table("[lisen]\nhttp = '127.0.0.1:1'".parse().unwrap()).is_err());
+        assert!(Config::try_from_table("default_region = 'xx'".parse().unwrap()).is_err());
+        assert!(Config::try_from_table("[listen]\nhttp = '0.0.0.0:80'".parse().unwrap()).is_err());
+        assert!(Config::try_from_table("master_key = 'short'".parse().unwrap()).is_err());
+    }
+
+    impl Config {
+        fn try_from_table(table: Table) -> Result<Self, Failure> {
+            let config: Self = table.try_into().context(String::new)?;
+            config.check()?;
+            Ok(config)
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The data folder: database, master key, the operator's socket, and the lock that keeps a second server out.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use account::{MasterKey, SystemRng};
+use secrecy::ExposeSecret;
+
+use crate::failure::{Context, Failure};
+
+/// A data folder's files.
+#[derive(Debug, Clone)]
+pub(crate) struct DataFolder(PathBuf);
+
+/// Holds the folder until it is dropped.
+#[derive(Debug)]
+pub(crate) struct FolderLock(#[expect(dead_code, reason = "the lock lives as long as the open file")] File);
+
+impl DataFolder {
+    /// A folder that need not exist yet.
+    pub fn at(path: &Path) -> Self {
+        Self(path.to_owned())
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.0.join("hearthgate.db")
+    }
+
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("hearthgate.sock")
+    }
+
+    fn master_key_file(&self) -> PathBuf {
+        self.0.join("master.key")
+    }
+
+    /// Makes the folder, readable by its owner only, if it is not there.
+    pub fn make(&self) -> Result<(), Failure> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(&self.0);
+        made.context(|| format!("cannot make the data folder {}", self.0.display()))
+    }
+
+    /// Locks the folder; `None` when another process holds it.
+    pub fn try_lock(&self) -> Result<Option<FolderLock>, Failure> {
+        let path = self.0.join("lock");
+        let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let file = file.context(|| format!("cannot open {}", path.display()))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(FolderLock(file))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(Failure::new(format!("cannot lock {}: {error}", path.display()))),
+        }
+    }
+
+    /// Reads the master key; at the first start, draws one and keeps it in a file that only its owner can read.
+    pub fn master_key(&self) -> Result<MasterKey, Failure> {
+        let path = self.master_key_file();
+        match fs::read_to_string(&path) {
+            Ok(text) => {
+                self.check_private(&path)?;
+                MasterKey::parse(&text).context(|| format!("the master key {}", path.display()))
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => self.draw_master_key(&path),
+            Err(error) => Err(Failure::new(format!("cannot read the master key {}: {error}", path.display()))),
+        }
+    }
+
+    fn check_private(&self, path: &Path) -> Result<(), Failure> {
+        let metadata = fs::metadata(path).context(|| format!("cannot look at {}", path.display()))?;
+        if metadata.permissions().mode() & 0o077 != 0 {
+            return Err(format!("the master key {0} can be read by others: run chmod 600 {0}", path.display()).into());
+        }
+        Ok(())
+    }
+
+    fn draw_master_key(&self, path: &Path) -> Result<MasterKey, Failure> {
+        if self.database().exists() {
+            return Err(format!(
+                "the master key {} is missing, and without it the database beside it is of no use: put it back",
+                path.display()
+            )
+            .into());
+        }
+        let key = MasterKey::draw(&SystemRng);
+        let write = || {
+            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+            writeln!(file, "{}", key.expose().expose_secret())?;
+            file.sync_all()?;
+            File::open(&self.0)?.sync_all()
+        };
+        write().context(|| format!("cannot write the master key {}", path.display()))?;
+        Ok(key)
+    }
+}
+
+/// Makes a file readable by its owner only.
+pub(crate) fn make_private(path: &Path) -> Result<(), Failure> {
+    fs::set_permissions(path, Permissions::from_mode(0o600)).context(|| format!("cannot protect {}", path.display()))
+}

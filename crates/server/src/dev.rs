@@ -1,0 +1,108 @@
+//! `hearthgate dev`: a server to try things on, with the documents' own samples in it.
+
+use std::io::Write;
+
+use account::{
+    ApplicationSecret, Core, Details, DeviceKind, GatewayKind, NewAccount, OperatorError, Password, PasswordDigest, Profile,
+    Standing,
+};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
+use crate::config::Config;
+use crate::data_folder::DataFolder;
+use crate::failure::{Context, Failure};
+use crate::serve::Server;
+use crate::tls;
+
+/// The sample application of the public documents, and a call that they print.
+const APPID: &str = "McFJj4Noke1mGDZCR1QarGW7P9Ycp0Vr";
+const SECRET: &str = "OdPuCZ4PkPPi0rVKRVcGmll2NM6vVk0c";
+const PHONE: (&str, &str) = ("+8613123456789", "12345678");
+const EWELINK_BODY: &str = r#"{"appid":"McFJj4Noke1mGDZCR1QarGW7P9Ycp0Vr","phoneNumber":"+8613123456789","password":"12345678","ts":1558004249,"version":8,"nonce":"q3wz95p6"}"#;
+
+/// The sample call of the Fantem documents.
+const USER: (&str, &str, &str) = ("apilogin", "123456", "apilogin@example.com");
+const TOUCH: &str = "touchfjsljdfksdjfksdfsdfsdfsdfs234sdfsd";
+const CUBE: &str = "A01011725020927";
+const FANTEM_BODY: &str = "username=apilogin&password=e10adc3949ba59abbe56e057f20f883e&uuid=touchfjsljdfksdjfksdfsdfsdfsdfs234sdfsd&cubeSn=A01011725020927";
+
+/// Runs the server until it is stopped, and prints how to log in.
+pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
+    let folder = DataFolder::at(&config.data);
+    folder.make()?;
+    let certificate = tls::dev_certificate(folder.path())?;
+    config.listen.cert = Some(certificate.cert);
+    config.listen.key = Some(certificate.key);
+    let region = config.default_region.clone();
+    let server = Server::start(config).await?;
+    add_samples(&server.open.core, &region).await.context(|| "cannot add the sample data".to_owned())?;
+    let address =
+        |scheme: &str, address: Option<_>| address.map_or_else(String::new, |a: std::net::SocketAddr| format!("{scheme}://{a}"));
+    let (http, https) = (address("http", server.http), address("https", server.https));
+    let mut out = std::io::stdout().lock();
+    let printed = write!(
+        out,
+        "certificate authority: {}\nready http={http} https={https}\n{}\n{}\n",
+        certificate.authority.display(),
+        ewelink_call(&http),
+        fantem_call(&http),
+    );
+    printed.and_then(|()| out.flush()).context(|| "cannot print".to_owned())?;
+    drop(out);
+    server.until_stopped().await
+}
+
+fn ewelink_call(http: &str) -> String {
+    let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).expect("HMAC takes keys of any length");
+    mac.update(EWELINK_BODY.as_bytes());
+    let signature = BASE64.encode(mac.finalize().into_bytes());
+    format!(
+        "curl -X POST {http}/api/user/login -H 'Authorization: Sign {signature}' -H 'Content-Type: application/json' -d '{EWELINK_BODY}'"
+    )
+}
+
+fn fantem_call(http: &str) -> String {
+    format!("curl -X POST {http}/accounts/login -H 'Content-Type: application/x-www-form-urlencoded' -d '{FANTEM_BODY}'")
+}
+
+/// Adds what is not there yet.
+async fn add_samples(core: &Core, region: &account::Region) -> Result<(), OperatorError> {
+    let secret = ApplicationSecret::parse(SECRET).expect("the sample secret");
+    let appid = APPID.parse().expect("the sample application");
+    let made = core.create_application("Sample application".into(), Some(appid), Some(secret), Profile::Compat).await;
+    unless_there(made.map(drop))?;
+
+    let account = |password: &str| NewAccount {
+        region: region.clone(),
+        user_name: None,
+        email: None,
+        phone: None,
+        password: digest(password),
+        standing: Standing::Active,
+        details: Details::default(),
+    };
+    let details = Details { display_name: Some("eWelink".into()), language: Some("cn".into()), ..Details::default() };
+    let phone = NewAccount { phone: PHONE.0.parse().ok(), details, ..account(PHONE.1) };
+    unless_there(core.create_account(phone).await.map(drop))?;
+    let user = NewAccount { user_name: USER.0.parse().ok(), email: USER.2.parse().ok(), ..account(USER.1) };
+    unless_there(core.create_account(user).await.map(drop))?;
+
+    let serial = |text: &str| text.parse().expect("a sample serial number");
+    unless_there(core.register_device(serial(TOUCH), DeviceKind::Touch, None).await.map(drop))?;
+    unless_there(core.register_gateway(serial(CUBE), GatewayKind::Cube, None).await.map(drop))
+}
+
+/// The samples' passwords are shorter than a person may choose today.
+fn digest(password: &str) -> PasswordDigest {
+    Password::given(password.into()).expect("a sample password").digest()
+}
+
+fn unless_there(made: Result<(), OperatorError>) -> Result<(), OperatorError> {
+    match made {
+        Err(OperatorError::Taken(_)) => Ok(()),
+        made => made,
+    }
+}

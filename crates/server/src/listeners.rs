@@ -1,0 +1,132 @@
+//! Listening: HTTP, HTTPS and the operator's socket, all of which stop gracefully.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
+use std::time::Duration;
+
+use axum::Router;
+use axum_server::accept::Accept;
+use axum_server::tls_rustls::RustlsConfig;
+use axum_server::{Address, Handle, Server};
+use hyper_util::rt::TokioTimer;
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+use crate::config::Config;
+use crate::data_folder::{DataFolder, make_private};
+use crate::failure::{Context, Failure};
+
+/// The most that one connection may keep waiting in its headers, in bytes.
+const HEADER_LIMIT: usize = 32 * 1024;
+
+/// How many requests one HTTP/2 connection may have under way.
+const STREAMS: u32 = 64;
+
+/// What is listened at, before anything is answered.
+pub(crate) struct Listeners {
+    http: Option<TcpListener>,
+    https: Option<(TcpListener, RustlsConfig)>,
+    socket: UnixListener,
+}
+
+/// What is being answered.
+pub(crate) struct Serving {
+    tasks: JoinSet<io::Result<()>>,
+    tcp: Handle<SocketAddr>,
+    unix: Handle<std::os::unix::net::SocketAddr>,
+    grace: Duration,
+}
+
+impl Listeners {
+    /// Binds every address; nothing is answered yet.
+    pub fn bind(config: &Config, tls: Option<RustlsConfig>, folder: &DataFolder) -> Result<Self, Failure> {
+        let http = config.listen.http.map(bind).transpose()?;
+        let https = match (config.listen.https, tls) {
+            (Some(address), Some(tls)) => Some((bind(address)?, tls)),
+            _ => None,
+        };
+        Ok(Self { http, https, socket: bind_socket(folder)? })
+    }
+
+    pub fn http_address(&self) -> Option<SocketAddr> {
+        self.http.as_ref()?.local_addr().ok()
+    }
+
+    pub fn https_address(&self) -> Option<SocketAddr> {
+        self.https.as_ref()?.0.local_addr().ok()
+    }
+
+    /// Begins to answer.
+    pub fn serve(self, config: &Config, public: &Router, operator: Router) -> Result<Serving, Failure> {
+        let failed = || "cannot listen".to_owned();
+        let (tcp, unix) = (Handle::new(), Handle::new());
+        let timeout = config.listen.header_timeout;
+        let service = || public.clone().into_make_service_with_connect_info::<SocketAddr>();
+        let mut tasks = JoinSet::new();
+        if let Some(listener) = self.http {
+            let server = bounded(axum_server::from_tcp(listener).context(failed)?, timeout).handle(tcp.clone());
+            tasks.spawn(server.serve(service()));
+        }
+        if let Some((listener, tls)) = self.https {
+            let server = bounded(axum_server::from_tcp_rustls(listener, tls).context(failed)?, timeout).handle(tcp.clone());
+            tasks.spawn(server.serve(service()));
+        }
+        let server = bounded(axum_server::from_unix(self.socket).context(failed)?, timeout).handle(unix.clone());
+        tasks.spawn(server.serve(operator.into_make_service()));
+        Ok(Serving { tasks, tcp, unix, grace: config.listen.shutdown_grace })
+    }
+}
+
+impl Serving {
+    /// Answers until `stop`: then nothing new is accepted, and requests in flight have the configured grace to finish.
+    pub async fn until(mut self, stop: impl Future<Output = ()>) -> Result<(), Failure> {
+        tokio::select! {
+            () = stop => {}
+            Some(ended) = self.tasks.join_next() => return Err(Failure::new(format!("a listener ended: {ended:?}"))),
+        }
+        tracing::info!(in_flight = self.tcp.connection_count(), "stopping");
+        self.tcp.graceful_shutdown(Some(self.grace));
+        self.unix.graceful_shutdown(Some(self.grace));
+        while self.tasks.join_next().await.is_some() {}
+        Ok(())
+    }
+}
+
+fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    let listener = TcpListener::bind(address).context(|| format!("cannot listen at {address}"))?;
+    listener.set_nonblocking(true).context(|| format!("cannot listen at {address}"))?;
+    Ok(listener)
+}
+
+fn bind_socket(folder: &DataFolder) -> Result<UnixListener, Failure> {
+    let path = folder.socket();
+    // Whoever left it is gone: the folder is locked.
+    let removed =
+        std::fs::remove_file(&path).or_else(|error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) });
+    removed.context(|| format!("cannot remove {}", path.display()))?;
+    let listener = UnixListener::bind(&path).context(|| {
+        format!("cannot listen at {} (a socket's path has at most 107 bytes; choose a shorter data folder)", path.display())
+    })?;
+    make_private(&path)?;
+    listener.set_nonblocking(true).context(|| format!("cannot listen at {}", path.display()))?;
+    Ok(listener)
+}
+
+/// Bounds what a connection may take: headers that do not arrive in time, idle connections among them, are cut off.
+fn bounded<A: Address, S>(mut server: Server<A, S>, header_timeout: Duration) -> Server<A, S>
+where
+    S: Accept<TcpStream, Router> + Sync,
+{
+    let builder = server.http_builder();
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(HEADER_LIMIT);
+    let limit = u32::try_from(HEADER_LIMIT).unwrap_or(u32::MAX);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(header_timeout)
+        .keep_alive_timeout(header_timeout)
+        .max_concurrent_streams(STREAMS)
+        .max_header_list_size(limit);
+    server
+}
