@@ -11,7 +11,7 @@ use crate::identifier::Identifier;
 use crate::password::{PasswordDigest, Verifier};
 use crate::region::Region;
 use crate::session::{Audience, Client, Session, Terms, Tokens};
-use crate::store::{Committed, LoginCommit, LoginDone, StoreError};
+use crate::store::{LoginCommit, LoginDone, StoreError};
 use crate::time::Timestamp;
 use crate::token::Token;
 
@@ -235,12 +235,8 @@ impl Core {
             bind: bind.as_ref().map(|gateway| &gateway.serial),
             verifier: proof.renewed.as_ref(),
         };
-        match self.store.commit_login(commit).await? {
-            Committed::Conflict => Ok(None),
-            Committed::Done(LoginDone { session, previous_ended_at }) => {
-                Ok(Some(LoggedIn { account, session, tokens, previous_ended_at }))
-            }
-        }
+        let done = self.store.commit_login(commit).await?;
+        Ok(done.map(|LoginDone { session, previous_ended_at }| LoggedIn { account, session, tokens, previous_ended_at }))
     }
 
     async fn bind_at_login(&self, login: &Login, device: &Device, account: &Account) -> Result<Option<Gateway>, LoginError> {

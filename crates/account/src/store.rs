@@ -1,7 +1,7 @@
 //! The port to storage.
 //!
 //! Every operation is one transaction, closed before it returns: the store never waits for the core to think. What a decision rests
-//! on travels with it (an account's [revision](Account::revision)), and a commit on anything else is a [`Committed::Conflict`].
+//! on travels with it (an account's [revision](Account::revision)), and nothing is committed on anything else.
 
 use std::time::Duration;
 
@@ -17,6 +17,7 @@ use crate::time::Timestamp;
 use crate::version::AppVersion;
 
 #[cfg(feature = "contract")]
+#[doc(hidden)]
 pub mod contract;
 
 /// Why the store did not do what it was asked.
@@ -59,15 +60,6 @@ pub struct LoginCommit<'a> {
     pub bind: Option<&'a Serial>,
     /// The verifier to put in place of an outdated one.
     pub verifier: Option<&'a Verifier>,
-}
-
-/// What became of a [`LoginCommit`].
-#[derive(Debug)]
-pub enum Committed {
-    /// It is true and durable.
-    Done(LoginDone),
-    /// What it was decided on is no longer so. Nothing was changed.
-    Conflict,
 }
 
 /// What a committed login found.
@@ -142,8 +134,9 @@ pub trait Store: Send + Sync {
     /// Frees a gateway. `false` when there is no such gateway, or it is free already.
     async fn unbind(&self, serial: &Serial) -> Result<bool, StoreError>;
 
-    /// Makes a login true: session, binding and renewed verifier in one transaction.
-    async fn commit_login(&self, login: LoginCommit<'_>) -> Result<Committed, StoreError>;
+    /// Makes a login true: session, binding and renewed verifier in one transaction. `None` when what it was decided on is no longer
+    /// so; then nothing was changed.
+    async fn commit_login(&self, login: LoginCommit<'_>) -> Result<Option<LoginDone>, StoreError>;
     /// Lists sessions by id: one account's, or all.
     async fn sessions(&self, account: Option<AccountNumber>, page: Page<ObjectId>) -> Result<Vec<Session>, StoreError>;
     /// Ends a session.

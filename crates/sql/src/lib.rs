@@ -13,7 +13,7 @@ mod sessions;
 
 use std::time::Duration;
 
-use account::store::{Committed, InsertError, LoginCommit, Page};
+use account::store::{InsertError, LoginCommit, LoginDone, Page};
 use account::{
     Account, AccountNumber, Activation, AppVersion, Application, ApplicationId, Audience, Device, Gateway, Identifier, ObjectId,
     Serial, Session, Store, StoreError, Timestamp, Verifier,
@@ -119,7 +119,7 @@ impl Store for SqlStore {
         gateways::unbind(&self.write, serial).await
     }
 
-    async fn commit_login(&self, login: LoginCommit<'_>) -> Result<Committed, StoreError> {
+    async fn commit_login(&self, login: LoginCommit<'_>) -> Result<Option<LoginDone>, StoreError> {
         sessions::commit_login(&self.write, login).await
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use account::store::{Committed, LoginCommit, LoginDone, Page};
+use account::store::{LoginCommit, LoginDone, Page};
 use account::{AccountNumber, Audience, Client, ObjectId, Session, StoreError, Timestamp, TokenHash};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
@@ -10,25 +10,25 @@ use sqlx::{AnyConnection, AnyPool};
 use crate::gateways;
 use crate::row::{Row, failed};
 
-pub(crate) async fn commit_login(pool: &AnyPool, login: LoginCommit<'_>) -> Result<Committed, StoreError> {
+pub(crate) async fn commit_login(pool: &AnyPool, login: LoginCommit<'_>) -> Result<Option<LoginDone>, StoreError> {
     let mut transaction = pool.begin().await.map_err(failed)?;
     let committed = try_commit(&mut transaction, login).await?;
     match committed {
-        Committed::Done(_) => transaction.commit().await.map_err(failed)?,
-        Committed::Conflict => transaction.rollback().await.map_err(failed)?,
+        Some(_) => transaction.commit().await.map_err(failed)?,
+        None => transaction.rollback().await.map_err(failed)?,
     }
     Ok(committed)
 }
 
-async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> Result<Committed, StoreError> {
+async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> Result<Option<LoginDone>, StoreError> {
     if !touch_account(connection, &login).await? {
-        return Ok(Committed::Conflict);
+        return Ok(None);
     }
     let account = login.session.account;
     if let Some(serial) = login.bind
         && !gateways::bind_free(connection, serial, account).await?
     {
-        return Ok(Committed::Conflict);
+        return Ok(None);
     }
     let previous = find(connection, account, &login.session.audience).await?;
     let mut session = login.session.clone();
@@ -38,7 +38,7 @@ async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> R
     }
     put(connection, &session).await?;
     let previous_ended_at = previous.map(|previous| previous.access_expires_at.min(session.created_at));
-    Ok(Committed::Done(LoginDone { session, previous_ended_at }))
+    Ok(Some(LoginDone { session, previous_ended_at }))
 }
 
 /// Notes the login on its account and renews the verifier, if the account is still at the revision that the login was decided on.
