@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use toml::{Table, Value};
@@ -10,7 +10,7 @@ use toml::{Table, Value};
 /// `hearthgate dev` starts a server with sample data to try things on. `hearthgate serve` is for operation. The other commands work
 /// on a running server when there is one on the data folder, else on the data folder itself.
 #[derive(Debug, Parser)]
-#[command(name = "hearthgate", version, propagate_version = true)]
+#[command(name = "hearthgate", version)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -89,14 +89,14 @@ impl Cli {
     pub fn configuration(&self) -> Sources {
         let mut flags = Table::new();
         let mut defaults = Table::new();
-        set(&mut flags, "data", self.data.as_ref().map(path));
+        set(&mut flags, "data", self.data.as_ref().map(|file| path(file)));
         set(&mut flags, "log.format", self.log_format.clone());
         match &self.command {
             Command::Serve(listen) => {
                 set(&mut flags, "listen.http", listen.http.clone());
                 set(&mut flags, "listen.https", listen.https.clone());
-                set(&mut flags, "listen.cert", listen.cert.as_ref().map(path));
-                set(&mut flags, "listen.key", listen.key.as_ref().map(path));
+                set(&mut flags, "listen.cert", listen.cert.as_ref().map(|file| path(file)));
+                set(&mut flags, "listen.key", listen.key.as_ref().map(|file| path(file)));
             }
             Command::Dev(listen) => {
                 set(&mut defaults, "data", Some("hearthgate-dev".to_owned()));
@@ -109,7 +109,7 @@ impl Cli {
     }
 }
 
-fn path(path: &PathBuf) -> String {
+fn path(path: &Path) -> String {
     path.display().to_string()
 }
 

@@ -25,6 +25,7 @@ impl OpenCore {
             Some(key) => key,
             None => folder.master_key()?,
         };
+        folder.make_database()?;
         let store = SqlStore::sqlite(&folder.database()).await.map_err(|error| Failure::new(error.to_string()))?;
         let ours = key.fingerprint();
         let theirs = store.key_fingerprint(&ours).await.context(|| "cannot use the database".to_owned())?;

@@ -71,6 +71,13 @@ impl DataFolder {
         }
     }
 
+    /// Makes the database's file, so that it and what the engine puts beside it can be read by their owner only.
+    pub fn make_database(&self) -> Result<(), Failure> {
+        let path = self.database();
+        let made = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        made.map(drop).context(|| format!("cannot make the database {}", path.display()))
+    }
+
     fn check_private(&self, path: &Path) -> Result<(), Failure> {
         let metadata = fs::metadata(path).context(|| format!("cannot look at {}", path.display()))?;
         if metadata.permissions().mode() & 0o077 != 0 {

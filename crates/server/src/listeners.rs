@@ -6,16 +6,15 @@ use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use axum::Router;
-use axum_server::accept::Accept;
 use axum_server::tls_rustls::RustlsConfig;
 use axum_server::{Address, Handle, Server};
 use hyper_util::rt::TokioTimer;
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::data_folder::{DataFolder, make_private};
 use crate::failure::{Context, Failure};
+use crate::prompt::PromptAcceptor;
 
 /// The most that one connection may keep waiting in its headers, in bytes.
 const HEADER_LIMIT: usize = 32 * 1024;
@@ -114,10 +113,7 @@ fn bind_socket(folder: &DataFolder) -> Result<UnixListener, Failure> {
 }
 
 /// Bounds what a connection may take: headers that do not arrive in time, idle connections among them, are cut off.
-fn bounded<A: Address, S>(mut server: Server<A, S>, header_timeout: Duration) -> Server<A, S>
-where
-    S: Accept<TcpStream, Router> + Sync,
-{
+fn bounded<A: Address, S>(mut server: Server<A, S>, header_timeout: Duration) -> Server<A, PromptAcceptor<S>> {
     let builder = server.http_builder();
     builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(HEADER_LIMIT);
     let limit = u32::try_from(HEADER_LIMIT).unwrap_or(u32::MAX);
@@ -128,5 +124,5 @@ where
         .keep_alive_timeout(header_timeout)
         .max_concurrent_streams(STREAMS)
         .max_header_list_size(limit);
-    server
+    server.map(|inner| PromptAcceptor { inner, patience: header_timeout })
 }

@@ -11,6 +11,7 @@ mod logging;
 mod operate;
 mod places;
 mod print;
+mod prompt;
 mod serve;
 mod tls;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use account::Core;
 use axum::{Router, middleware};
 use axum_server::tls_rustls::RustlsConfig;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::config::Config;
 use crate::core::OpenCore;
@@ -46,12 +46,17 @@ pub(crate) struct Server {
     pub http: Option<SocketAddr>,
     pub https: Option<SocketAddr>,
     serving: Serving,
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl Server {
     /// Opens the data folder, binds every address, and begins to answer.
     pub async fn start(mut config: Config) -> Result<Self, Failure> {
         logging::start(config.log.format);
+        // From here on a signal is not lost, however early it comes.
+        let listen = |kind| signal(kind).context(|| "cannot listen for signals".to_owned());
+        let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
         if config.listen.http.is_none() && config.listen.https.is_none() {
             config.listen.http = Some(DEFAULT_HTTP);
         }
@@ -70,18 +75,15 @@ impl Server {
         let public = router(&open.core, &config)?;
         let operator = admin::router(open.operator(&config));
         let serving = listeners.serve(&config, &public, operator)?;
-        Ok(Self { open, folder, http, https, serving })
+        Ok(Self { open, folder, http, https, serving, terminate, interrupt })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
-    pub async fn until_stopped(self) -> Result<(), Failure> {
-        let failed = || "cannot listen for signals".to_owned();
-        let mut terminate = signal(SignalKind::terminate()).context(failed)?;
-        let mut interrupt = signal(SignalKind::interrupt()).context(failed)?;
+    pub async fn until_stopped(mut self) -> Result<(), Failure> {
         let stop = async move {
             tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
+                _ = self.terminate.recv() => {}
+                _ = self.interrupt.recv() => {}
             }
         };
         self.serving.until(stop).await?;

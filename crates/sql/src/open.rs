@@ -2,11 +2,12 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::time::Duration;
 
 use account::StoreError;
 use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyPool, ConnectOptions, Executor};
+use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor};
 
 use crate::SqlStore;
 use crate::row::failed;
@@ -19,6 +20,9 @@ const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PR
 
 /// Connections that read at the same time. Reading takes microseconds; each connection costs a thread and a page cache.
 const READERS: u32 = 4;
+
+/// The longest that a request waits for a connection. A database that does not answer must not pile up requests.
+const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why a database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -56,12 +60,17 @@ impl SqlStore {
         let url = SqliteConnectOptions::new().filename(path).create_if_missing(true).to_url_lossy();
         let options = AnyConnectOptions::from_str(url.as_str()).map_err(database)?;
 
-        // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
-        let write = pool(1).connect_with(options.clone()).await.map_err(database)?;
-        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&write).await.map_err(database)?;
+        // Looked at with one connection first: a pool would go on trying what cannot work.
+        let mut first = AnyConnection::connect_with(&options).await.map_err(database)?;
+        first.execute(SETTINGS).await.map_err(database)?;
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut first).await.map_err(database)?;
+        first.close().await.map_err(database)?;
         if !is_trusted(&version) {
             return Err(OpenError::OldSqlite(version));
         }
+
+        // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
+        let write = pool(1).connect_with(options.clone()).await.map_err(database)?;
         let migrations = sqlx::migrate!();
         migrations.run(&write).await.map_err(|source| OpenError::Migration { path: shown.clone(), source })?;
         let read = pool(READERS).connect_with(options).await.map_err(database)?;
@@ -78,6 +87,7 @@ impl SqlStore {
 fn pool(connections: u32) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
         .idle_timeout(None)
         .max_lifetime(None)
         // A file does not go away between two queries.

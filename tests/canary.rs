@@ -1,0 +1,85 @@
+//! After a run, no secret can be found in the data folder or the log.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use serde_json::json;
+
+use crate::support::calls::{SECRET, md5};
+use crate::support::{Ewelink, Fantem, Server};
+
+const PASSWORD: &str = "canary-password-7391";
+const WRONG: &str = "canary-wrong-5512";
+
+/// The forms in which a secret could have been written down.
+fn forms(secret: &str) -> Vec<Vec<u8>> {
+    let bytes = secret.as_bytes();
+    let mut forms =
+        vec![bytes.to_vec(), hex::encode(bytes).into(), hex::encode_upper(bytes).into(), secret.to_uppercase().into()];
+    forms.extend([STANDARD.encode(bytes), STANDARD_NO_PAD.encode(bytes), URL_SAFE_NO_PAD.encode(bytes)].map(String::into_bytes));
+    // What is hex may also have been written as the bytes that it stands for.
+    forms.extend(hex::decode(secret).ok());
+    forms
+}
+
+fn found(haystack: &[u8], secret: &str) -> bool {
+    forms(secret).iter().any(|form| haystack.windows(form.len()).any(|window| window == form))
+}
+
+#[tokio::test]
+async fn no_secret_is_written_down() {
+    let server = Server::dev();
+    let made = server.operate(&["app", "create", "--name", "canary"]);
+    server.create_account(&["--username", "canary", "--email", "canary@example.com"], PASSWORD);
+    let mut ewelink = Ewelink::new(&server);
+    // The sample account's password is part of its phone number, which may be written down; its MD5 may not.
+    let mut secrets: Vec<String> = [PASSWORD, WRONG, SECRET].map(str::to_owned).into();
+    secrets.extend([PASSWORD, WRONG, "12345678", "123456"].map(md5));
+
+    let mut keep = |answer: &crate::support::Answer, names: [&str; 2]| secrets.extend(names.map(|name| answer.text(name)));
+    keep(&ewelink.login(json!({})).await, ["/at", "/rt"]);
+    keep(&ewelink.login(json!({})).await, ["/at", "/rt"]);
+    ewelink.secret = made["secret"].as_str().unwrap().into();
+    let own = json!({ "appid": made["appid"], "phoneNumber": null, "email": "canary@example.com", "password": PASSWORD });
+    keep(&ewelink.login(own.clone()).await, ["/at", "/rt"]);
+    let tokens = ["/data/accountToken", "/data/flushToken"];
+    keep(&Fantem::new(&server).login(&[]).await, tokens);
+    keep(&Fantem::new(&server).login(&[]).await, tokens);
+    // A wrong password, a password typed into the wrong field, a password of a request that is refused.
+    let mut wrong = own;
+    wrong["password"] = json!(WRONG);
+    assert_eq!(ewelink.login(wrong.clone()).await.body["error"], 401);
+    wrong["email"] = json!(format!("{WRONG}@example.com"));
+    assert_eq!(ewelink.login(wrong.clone()).await.body["error"], 404);
+    wrong["nonce"] = json!("x");
+    assert_eq!(ewelink.login(wrong).await.body["error"], 400);
+    assert_eq!(Fantem::new(&server).login(&[("username", PASSWORD), ("password", &md5(WRONG))]).await.body["code"], 106);
+    secrets.push(ewelink.secret);
+    secrets.push(std::fs::read_to_string(server.data().join("master.key")).unwrap().trim().to_owned());
+
+    // Read while it runs (the write-ahead log is full then) and after it has stopped (everything is in the database).
+    let running = files(&server);
+    let log = server.log.clone();
+    let folder = server.stop();
+    let stopped = std::fs::read(folder.path().join("data/hearthgate.db")).unwrap();
+    let log = log.all().join("\n").into_bytes();
+    assert!(running.len() > 10_000 && found(&stopped, "canary@example.com"), "the search finds what is there");
+    assert!(String::from_utf8_lossy(&log).contains("wrong password"), "the log was read");
+    for secret in &secrets {
+        assert!(!found(&running, secret), "{secret} is in the files of a running server");
+        assert!(!found(&stopped, secret), "{secret} is in the database");
+        assert!(!found(&log, secret), "{secret} is in the log");
+    }
+}
+
+/// All files of the data folder but the keys, one after another.
+fn files(server: &Server) -> Vec<u8> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(server.data()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_file() && !name.ends_with(".key") && !name.ends_with(".pem") {
+            all.extend(std::fs::read(entry.path()).unwrap());
+        }
+    }
+    all
+}

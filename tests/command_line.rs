@@ -1,0 +1,291 @@
+//! The operator's commands: on a running server, and on the data folder itself.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::calls::{APPID, CUBE};
+use crate::support::server::{hearthgate, operate, refuse, run};
+use crate::support::{Ewelink, Server};
+
+/// Each command once, with what it answers. The same script runs beside a running server and without one.
+fn script(data: &Path) {
+    let secret = data.parent().unwrap().join("secret");
+    std::fs::write(&secret, "an-existing-secret-of-a-fleet").unwrap();
+    let password = data.parent().unwrap().join("password");
+    std::fs::write(&password, "from a file\r\n").unwrap();
+    let run = |arguments: &[&str]| operate(data, arguments, "from standard input\n");
+
+    let made = run(&["app", "create", "--name", "fleet", "--appid", "fleet-app", "--secret-file", secret.to_str().unwrap()]);
+    assert_eq!((&made["appid"], &made["secret"]), (&json!("fleet-app"), &json!("an-existing-secret-of-a-fleet")));
+    let drawn = run(&["app", "create", "--name", "drawn", "--profile", "strict"]);
+    assert_eq!((drawn["appid"].as_str().unwrap().len(), drawn["secret"].as_str().unwrap().len()), (32, 32));
+    let mut shown = made.clone();
+    shown.as_object_mut().unwrap().remove("secret");
+    assert_eq!(run(&["app", "show", "fleet-app"]), shown, "a secret is shown once");
+    assert!(run(&["app", "list"]).as_array().unwrap().contains(&shown));
+    assert_eq!(run(&["app", "disable", "fleet-app"])["enabled"], false);
+    assert_eq!(run(&["app", "enable", "fleet-app"])["enabled"], true);
+
+    let anna = run(&[
+        "account",
+        "create",
+        "--username",
+        "anna",
+        "--email",
+        "A@b.example",
+        "--phone",
+        "+8618812345678",
+        "--region",
+        "eu",
+        "--activation",
+        "pending",
+    ]);
+    let given = ["username", "email", "phone", "region", "activation", "enabled"].map(|name| anna[name].clone());
+    assert_eq!(json!(given), json!(["anna", "a@b.example", "+8618812345678", "eu", "pending", true]));
+    let number = anna["account"].to_string();
+    for name in ["anna", "A@B.EXAMPLE", "+8618812345678", number.as_str()] {
+        assert_eq!(run(&["account", "show", name]), anna, "{name}");
+    }
+    assert_eq!(run(&["account", "activate", "anna"])["activation"], "active");
+    assert_eq!(run(&["account", "disable", "anna"])["enabled"], false);
+    assert_eq!(run(&["account", "enable", "anna"])["enabled"], true);
+    run(&["account", "set-password", "anna", "--password-file", password.to_str().unwrap()]);
+    let ben = run(&["account", "create", "--username", "ben", "--password-file", password.to_str().unwrap()]);
+    assert_eq!(ben["region"], "cn", "the default region");
+    let after = run(&["account", "list", "--after", &number, "--limit", "1"]);
+    assert_eq!(after, json!([ben]));
+
+    let touch = run(&["device", "register", "SN-TOUCH", "--kind", "oomi_touch", "--app-version", "V2.0"]);
+    assert_eq!((&touch["sn"], touch["guid"].as_str().unwrap().len()), (&json!("SN-TOUCH"), 32));
+    assert!(run(&["device", "list"]).as_array().unwrap().contains(&touch));
+
+    let cube = run(&["cube", "register", "SN-CUBE", "--kind", "oomi_hub", "--min-version", "2.0"]);
+    assert_eq!((&cube["kind"], &cube["min_version"], &cube["account"]), (&json!("oomi_hub"), &json!("2.0"), &Value::Null));
+    assert_eq!(run(&["cube", "set-min-version", "SN-CUBE", "v3"])["min_version"], "v3");
+    assert_eq!(run(&["cube", "set-min-version", "SN-CUBE"])["min_version"], Value::Null);
+    for _ in 0..2 {
+        assert_eq!(run(&["cube", "bind", "SN-CUBE", "anna"])["account"], anna["account"], "binding twice is binding");
+    }
+    let said = refuse(data, &["cube", "bind", "SN-CUBE", "ben"], "");
+    assert_eq!(said, format!("hearthgate: gateway SN-CUBE is bound to account {number} already; unbind it first"));
+    for _ in 0..2 {
+        assert_eq!(run(&["cube", "unbind", "SN-CUBE"])["account"], Value::Null);
+    }
+    assert_eq!(run(&["session", "list", "--account", "anna"]), json!([]));
+}
+
+/// Each refusal is one sentence, and changes nothing.
+fn refusals(data: &Path) {
+    let before = ["app", "account", "device", "cube", "session"].map(|thing| operate(data, &[thing, "list"], ""));
+    for (arguments, input, sentence) in [
+        (&["app", "create", "--name", "x", "--appid", "fleet-app"][..], "", "application fleet-app is registered already"),
+        (&["app", "create", "--name", ""], "", "the name is empty"),
+        (&["app", "show", "nobody"], "", "there is no application nobody"),
+        (&["app", "disable", "nobody"], "", "there is no application nobody"),
+        (
+            &["app", "create", "--name", "x", "--secret-file", "/nowhere"],
+            "",
+            "cannot read /nowhere: No such file or directory (os error 2)",
+        ),
+        (&["account", "create", "--username", "anna"], "long enough", "anna is registered already"),
+        (
+            &["account", "create", "--username", "new", "--email", "a@B.example"],
+            "long enough",
+            "one of new, a@b.example is registered already",
+        ),
+        (
+            &["account", "create", "--username", "13123456789"],
+            "long enough",
+            "\"13123456789\" looks like a phone number (6 to 15 digits, or a leading +)",
+        ),
+        (&["account", "create", "--username", "a@b"], "long enough", "\"a@b\" holds an @, like an e-mail address"),
+        (&["account", "create", "--email", "nobody"], "long enough", "the e-mail address is not an e-mail address"),
+        (&["account", "create", "--email", "a@"], "long enough", "\"a@\" is not an e-mail address"),
+        (
+            &["account", "create", "--phone", "+999123"],
+            "long enough",
+            "\"+999123\" is not a phone number with its country code (such as +8613123456789)",
+        ),
+        (
+            &["account", "create", "--username", "x", "--region", "mars"],
+            "long enough",
+            "region mars is not served here (cn, as, eu, us)",
+        ),
+        (&["account", "create", "--username", "x"], "short", "the password is shorter than 8 characters"),
+        (&["account", "create", "--username", "x"], "", "the password is empty"),
+        (&["account", "set-password", "anna"], "short", "the password is shorter than 8 characters"),
+        (&["account", "set-password", "nobody"], "long enough", "there is no account \"nobody\""),
+        (&["account", "show", "999"], "", "there is no account \"999\""),
+        (&["account", "activate", "nobody"], "", "there is no account \"nobody\""),
+        (&["account", "list", "--after", "x"], "", "--after names no entry of this list"),
+        (&["device", "register", "SN-TOUCH", "--kind", "ios_phone"], "", "device SN-TOUCH is registered already"),
+        (&["cube", "register", "SN-CUBE"], "", "gateway SN-CUBE is registered already"),
+        (&["cube", "bind", "nothing", "anna"], "", "there is no gateway nothing"),
+        (&["cube", "bind", "SN-CUBE", "nobody"], "", "there is no account \"nobody\""),
+        (&["cube", "unbind", "nothing"], "", "there is no gateway nothing"),
+        (&["cube", "set-min-version", "nothing"], "", "there is no gateway nothing"),
+        (&["session", "revoke", "000000000000000000000000"], "", "there is no session 000000000000000000000000"),
+    ] {
+        assert_eq!(refuse(data, arguments, input), format!("hearthgate: {sentence}"), "{arguments:?}");
+    }
+    let after = ["app", "account", "device", "cube", "session"].map(|thing| operate(data, &[thing, "list"], ""));
+    assert_eq!(after, before);
+}
+
+#[test]
+fn on_a_running_server() {
+    let server = Server::dev();
+    script(&server.data());
+    refusals(&server.data());
+    assert!(server.log.all().iter().any(|line| line.contains("an operator's command")));
+}
+
+#[test]
+fn on_the_data_folder_itself() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let said = refuse(&data, &["account", "list"], "");
+    assert_eq!(said, format!("hearthgate: there is no data in {}: name the server's data folder with --data", data.display()));
+    assert!(!data.exists());
+    script(&data);
+    refusals(&data);
+    assert_eq!(std::fs::metadata(data.join("master.key")).unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+/// What was made by hand logs in: an operator brings a fleet along.
+#[tokio::test]
+async fn a_fleet_brought_along_logs_in() {
+    let folder = std::sync::Arc::new(TempDir::new().unwrap());
+    let data = folder.path().join("data");
+    script(&data);
+    let server = Server::serve(folder, &["--http", "127.0.0.1:0"], &[]);
+    let mut ewelink = Ewelink::new(&server).at_host("eu-api.coolkit.cc");
+    ewelink.secret = "an-existing-secret-of-a-fleet".into();
+    let login = |password: &str| json!({ "appid": "fleet-app", "phoneNumber": "+8618812345678", "password": password });
+    assert_eq!(ewelink.login(login("from a file")).await.body["region"], "eu", "set from a file");
+    assert_eq!(ewelink.login(login("from standard input")).await.body, json!({ "error": 401 }), "the one before");
+    let by_email = json!({ "appid": "fleet-app", "phoneNumber": null, "email": "a@b.example", "password": "from a file" });
+    assert_eq!(ewelink.login(by_email).await.body["region"], "eu");
+}
+
+#[tokio::test]
+async fn sessions_end_when_an_operator_says_so() {
+    let server = Server::dev();
+    let ewelink = Ewelink::new(&server);
+    let sessions = || server.operate(&["session", "list"]).as_array().unwrap().len();
+    for end in [&["account", "disable", "1"][..], &["app", "disable", APPID]] {
+        ewelink.login(json!({})).await;
+        assert_eq!(sessions(), 1);
+        server.operate(end);
+        assert_eq!(sessions(), 0, "{end:?}");
+        server.operate(&[end[0], "enable", end[2]]);
+    }
+    ewelink.login(json!({})).await;
+    let id = server.operate(&["session", "list"])[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.operate(&["session", "revoke", &id]), json!({ "revoked": id }));
+    assert_eq!(sessions(), 0);
+}
+
+#[test]
+fn for_people_it_prints_tables() {
+    let server = Server::dev();
+    let shown = |arguments: &[&str]| {
+        let output = run(hearthgate(arguments).arg("--data").arg(server.data()), "");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let list = shown(&["cube", "list"]);
+    let words: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
+    assert_eq!(words, [["sn", "kind", "account", "min_version"], [CUBE, "oomi_cube", "-", "-"]]);
+    assert_eq!(shown(&["session", "list"]), "none\n");
+    assert!(
+        shown(&["account", "show", "apilogin"]).lines().any(|line| line.split_whitespace().eq(["email", "apilogin@example.com"]))
+    );
+}
+
+/// A mistake on the command line is explained, and a password cannot be given there.
+#[test]
+fn mistakes_are_explained() {
+    for (arguments, said) in [
+        (&["nonsense"][..], "unrecognized subcommand 'nonsense'"),
+        (&["account", "create"], "--username <USERNAME>|--email <EMAIL>|--phone <PHONE>"),
+        (&["account", "create", "--username", "x", "--password", "secret"], "unexpected argument '--password'"),
+        (&["device", "register", "x", "--kind", "toaster"], "is not a kind of device (oomi_touch, android_phone or ios_phone)"),
+        (&["cube", "set-min-version", "x", "new"], "is not a version (dotted numbers, such as V2.0.4.15)"),
+        (&["session", "revoke", "x"], "is not an object id (24 hex digits)"),
+        (&["app", "list", "--limit", "0"], "0 is not in 1..=10000"),
+    ] {
+        let output = run(&mut hearthgate(arguments), "");
+        assert!(!output.status.success(), "{arguments:?}");
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(text.contains(said), "{arguments:?}: {text}");
+    }
+    let help = run(&mut hearthgate(["--help"]), "");
+    let help = String::from_utf8_lossy(&help.stdout).into_owned();
+    for command in ["serve", "dev", "config", "app", "account", "device", "cube", "session"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(command)), "{command} is in --help: {help}");
+    }
+}
+
+#[test]
+fn the_configuration() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("hearthgate.toml");
+    let secret = folder.path().join("key");
+    std::fs::write(&secret, "ab".repeat(32)).unwrap();
+    std::fs::write(
+        &file,
+        "data = '/srv/a'\n[listen]\nhttp = '127.0.0.1:1'\n[hash]\niterations = 3\n[regions]\ncn = ['*.example']\n",
+    )
+    .unwrap();
+    let check = |settings: &[(&str, &str)], arguments: &[&str]| {
+        let mut command = hearthgate(["config", "check", "--config", file.to_str().unwrap()]);
+        command.env_remove("HEARTHGATE_HASH__MEMORY_KIB").env_remove("HEARTHGATE_HASH__ITERATIONS");
+        run(command.args(arguments).envs(settings.iter().copied()), "")
+    };
+    let shown = |settings: &[(&str, &str)], arguments: &[&str]| -> Value {
+        let output = check(settings, &[arguments, &["--json"]].concat());
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let plain = shown(&[], &[]);
+    assert_eq!(
+        (&plain["data"], &plain["hash"]["iterations"], &plain["regions"]),
+        (&json!("/srv/a"), &json!(3), &json!({ "cn": ["*.example"] }))
+    );
+    assert_eq!(plain["hash"]["memory_kib"], 19456, "what is not said is as by default");
+    let environment = [
+        ("HEARTHGATE_DATA", "/srv/b"),
+        ("HEARTHGATE_LISTEN__HTTP", "127.0.0.1:2"),
+        ("HEARTHGATE_MASTER_KEY_FILE", secret.to_str().unwrap()),
+    ];
+    let over = shown(&environment, &[]);
+    assert_eq!(
+        (&over["data"], &over["listen"]["http"]),
+        (&json!("/srv/b"), &json!("127.0.0.1:2")),
+        "the environment goes before the file"
+    );
+    assert!(!over.to_string().contains("abab"), "the key is not shown");
+    assert_eq!(shown(&environment, &["--data", "/srv/c"])["data"], "/srv/c", "the command line goes before the environment");
+    let text = check(&[], &[]).stdout;
+    let again: toml::Table = String::from_utf8(text).unwrap().parse().unwrap();
+    assert_eq!(again["hash"]["iterations"].as_integer(), Some(3));
+
+    for (settings, said) in [
+        (("HEARTHGATE_LISTEN__HTP", "x"), "unknown field `htp`"),
+        (("HEARTHGATE_HASH__MEMORY_KIB", "lots"), "invalid type"),
+        (("HEARTHGATE_HASH__MEMORY_KIB", "1"), "hash.memory_kib must be at least 8"),
+        (("HEARTHGATE_DEFAULT_REGION", "eu"), "default_region is eu, which is not one of [regions]"),
+        (("HEARTHGATE_MASTER_KEY_FILE", "/nowhere"), "cannot read /nowhere, which HEARTHGATE_MASTER_KEY_FILE names"),
+        (("HEARTHGATE_MASTER_KEY", "short"), "master_key: is not a key of 64 hex digits"),
+        (("HEARTHGATE_LISTEN__BODY_TIMEOUT", "0s"), "must be longer than 0"),
+        (("HEARTHGATE_GEOIP", "/nowhere"), "cannot read the GeoIP database /nowhere"),
+    ] {
+        let output = check(&[settings], &[]);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && text.contains(said), "{settings:?}: {text}");
+    }
+    std::fs::write(&file, "listen = [").unwrap();
+    assert!(String::from_utf8_lossy(&check(&[], &[]).stderr).contains("is not TOML"));
+}

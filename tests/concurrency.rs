@@ -1,0 +1,90 @@
+//! Many at once.
+
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+
+use crate::support::calls::md5;
+use crate::support::{Ewelink, Fantem, Server};
+
+/// Nobody is turned away here: the queue for hashing may be as long as it gets.
+const PATIENT: [(&str, &str); 1] = [("HEARTHGATE_HASH__MAX_WAIT", "10m")];
+
+#[tokio::test]
+async fn a_thousand_logins_leave_one_session() {
+    let server = Server::dev_with(&PATIENT);
+    let ewelink = Ewelink::new(&server);
+    let mut logins = JoinSet::new();
+    for _ in 0..1000 {
+        let ewelink = ewelink.clone();
+        logins.spawn(async move { ewelink.login(json!({})).await.text("/at") });
+    }
+    let mut tokens = logins.join_all().await;
+    tokens.sort();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 1000, "each login has a token of its own");
+    let sessions = server.operate(&["session", "list"]);
+    assert_eq!(sessions.as_array().unwrap().len(), 1, "{sessions}");
+}
+
+#[tokio::test]
+async fn a_hundred_logins_bind_a_free_cube_once() {
+    const PEOPLE: usize = 100;
+    let server = Server::dev_with(&PATIENT);
+    for person in 0..PEOPLE {
+        server.create_account(&["--username", &format!("person{person}")], "correct horse");
+    }
+    server.operate(&["device", "register", "phone", "--kind", "android_phone"]);
+    server.operate(&["cube", "register", "FREE"]);
+    let fantem = Fantem::new(&server);
+    let mut logins = JoinSet::new();
+    for person in 0..PEOPLE {
+        let fantem = fantem.clone();
+        logins.spawn(async move {
+            let (name, password) = (format!("person{person}"), md5("correct horse"));
+            let answer =
+                fantem.login(&[("username", &name), ("password", &password), ("uuid", "phone"), ("cubeSn", "FREE")]).await;
+            (answer.body["code"].as_i64().unwrap(), answer.body["data"]["accountId"].clone())
+        });
+    }
+    let answers = logins.join_all().await;
+    let winners: Vec<&Value> = answers.iter().filter(|(code, _)| *code == 1).map(|(_, account)| account).collect();
+    let [winner] = winners[..] else { panic!("{answers:?}") };
+    assert_eq!(answers.iter().filter(|(code, _)| *code == 114).count(), PEOPLE - 1, "{answers:?}");
+    let cubes = server.operate(&["cube", "list"]);
+    let free = cubes.as_array().unwrap().iter().find(|cube| cube["sn"] == "FREE").unwrap();
+    assert_eq!(free["account"], *winner);
+    assert_eq!(server.operate(&["session", "list"]).as_array().unwrap().len(), 1, "who got no cube got no session");
+}
+
+/// Past the longest wait for a hash, the answer is an immediate 503 in the dialect's own form; nobody else is harmed.
+#[tokio::test]
+async fn overload_is_refused() {
+    let costly =
+        [("HEARTHGATE_HASH__MEMORY_KIB", "65536"), ("HEARTHGATE_HASH__THREADS", "1"), ("HEARTHGATE_HASH__MAX_WAIT", "0s")];
+    let server = Server::dev_with(&costly);
+    let (ewelink, fantem) = (Ewelink::new(&server), Fantem::new(&server));
+    let mut logins = JoinSet::new();
+    for _ in 0..20 {
+        let (ewelink, fantem) = (ewelink.clone(), fantem.clone());
+        logins.spawn(async move { (ewelink.login(json!({})).await, fantem.login(&[]).await) });
+    }
+    let answers = logins.join_all().await;
+    let (mut served, mut refused) = (0, 0);
+    for (answer, success, busy) in answers.iter().flat_map(|(ewelink, fantem)| {
+        let busy = json!({ "code": 2, "note": "SERVER_BUSY", "data": null });
+        [(ewelink, &ewelink.body["region"] == "cn", json!({ "error": 500 })), (fantem, fantem.body["code"] == 1, busy)]
+    }) {
+        match answer.status {
+            200 => served += usize::from(success),
+            503 => {
+                refused += 1;
+                assert_eq!(answer.body, busy);
+                assert!(answer.retry_after.unwrap() >= 1);
+            }
+            status => panic!("{status}: {}", answer.body),
+        }
+    }
+    assert!(served > 0 && refused > 0, "{served} served, {refused} refused");
+    assert_eq!(served + refused, 40);
+    assert_eq!(ewelink.login(json!({})).await.body["region"], "cn", "and it recovers");
+}

@@ -1,0 +1,15 @@
+//! End to end: the real binary, real sockets, a real database file. Each test has a server of its own.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod bad_input;
+mod canary;
+mod command_line;
+mod concurrency;
+mod dev;
+mod ewelink_login;
+mod fantem_login;
+mod log;
+mod one_account;
+mod real_client;
+mod server_life;
+mod support;

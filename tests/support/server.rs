@@ -1,0 +1,218 @@
+//! A real server, on a data folder and ports of its own.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// The longest that a server may take to start or to say something on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A cheap hash: what is tested is everything around it.
+const CHEAP: [(&str, &str); 2] = [("HEARTHGATE_HASH__MEMORY_KIB", "8"), ("HEARTHGATE_HASH__ITERATIONS", "1")];
+
+/// `hearthgate` with these arguments, and nothing of this process's environment that concerns it.
+pub fn hearthgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hearthgate"));
+    command.args(arguments).env_remove("RUST_LOG").envs(CHEAP);
+    command
+}
+
+/// Runs a command to its end with `input` on its standard input.
+pub fn run(command: &mut Command, input: &str) -> Output {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    // A command that does not read its input may be gone already.
+    drop(child.stdin.take().unwrap().write_all(input.as_bytes()));
+    child.wait_with_output().unwrap()
+}
+
+/// What a process has said so far, line by line.
+#[derive(Clone, Default)]
+pub struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+
+impl Lines {
+    fn follow(source: impl Read + Send + 'static) -> Self {
+        let lines = Self::default();
+        let written = lines.clone();
+        std::thread::spawn(move || {
+            for line in BufReader::new(source).lines().map_while(Result::ok) {
+                written.0.0.lock().unwrap().push(line);
+                written.0.1.notify_all();
+            }
+        });
+        lines
+    }
+
+    /// Waits for a line that `is_it`, and returns it.
+    pub fn wait_for(&self, is_it: impl Fn(&str) -> bool) -> String {
+        let (lines, changed) = &*self.0;
+        let deadline = Instant::now() + PATIENCE;
+        let mut lines = lines.lock().unwrap();
+        loop {
+            if let Some(line) = lines.iter().find(|line| is_it(line)) {
+                return line.clone();
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            assert!(!left.is_zero(), "it never said so; it said: {lines:#?}");
+            lines = changed.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    pub fn all(&self) -> Vec<String> {
+        self.0.0.lock().unwrap().clone()
+    }
+}
+
+pub struct Server {
+    child: Child,
+    folder: Arc<TempDir>,
+    pub out: Lines,
+    pub log: Lines,
+    pub http: String,
+    pub https: String,
+}
+
+impl Server {
+    /// `hearthgate dev` with its sample data.
+    pub fn dev() -> Self {
+        Self::dev_with(&[])
+    }
+
+    pub fn dev_with(settings: &[(&str, &str)]) -> Self {
+        Self::dev_in(Arc::new(TempDir::new().unwrap()), settings)
+    }
+
+    /// `hearthgate dev` on the data folder of an earlier server.
+    pub fn dev_in(folder: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
+        let mut command = hearthgate(["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--log-format", "json"]);
+        command.arg("--data").arg(folder.path().join("data")).envs(settings.iter().copied());
+        let mut server = Self::spawn(command, folder);
+        let ready = server.out.wait_for(|line| line.starts_with("ready "));
+        let address =
+            |scheme: &str| ready.split(' ').find_map(|word| word.strip_prefix(&format!("{scheme}="))).unwrap().to_owned();
+        (server.http, server.https) = (address("http"), address("https"));
+        server
+    }
+
+    /// `hearthgate serve` with these arguments and settings.
+    pub fn serve(folder: Arc<TempDir>, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut command = hearthgate(["serve", "--log-format", "json"]);
+        command.args(arguments).arg("--data").arg(folder.path().join("data")).envs(settings.iter().copied());
+        let mut server = Self::spawn(command, folder);
+        let line = server.log.wait_for(|line| line.contains("\"listening\""));
+        let line: Value = serde_json::from_str(&line).unwrap();
+        let address = |scheme: &str| line[scheme].as_str().map_or_else(String::new, |address| format!("{scheme}://{address}"));
+        (server.http, server.https) = (address("http"), address("https"));
+        server
+    }
+
+    /// `hearthgate serve` with the log for people.
+    pub fn serve_in_text(folder: Arc<TempDir>) -> Self {
+        let mut command = hearthgate(["serve", "--http", "127.0.0.1:0", "--data"]);
+        command.arg(folder.path().join("data"));
+        let mut server = Self::spawn(command, folder);
+        let line = server.log.wait_for(|line| line.contains("listening"));
+        let address = line.split(' ').find_map(|word| word.strip_prefix("http=")).unwrap();
+        server.http = format!("http://{}", address.trim_matches('"'));
+        server
+    }
+
+    fn spawn(mut command: Command, folder: Arc<TempDir>) -> Self {
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let out = Lines::follow(child.stdout.take().unwrap());
+        let log = Lines::follow(child.stderr.take().unwrap());
+        Self { child, folder, out, log, http: String::new(), https: String::new() }
+    }
+
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
+    }
+
+    /// A folder for a test's own files, beside the data folder.
+    pub fn folder(&self) -> Arc<TempDir> {
+        Arc::clone(&self.folder)
+    }
+
+    pub fn database(&self) -> PathBuf {
+        self.data().join("hearthgate.db")
+    }
+
+    /// The address behind `http`.
+    pub fn address(&self) -> &str {
+        self.http.strip_prefix("http://").unwrap()
+    }
+
+    /// Runs an operator's command, which must succeed, and returns its JSON.
+    pub fn operate(&self, arguments: &[&str]) -> Value {
+        self.operate_with(arguments, "")
+    }
+
+    /// The same with something on its standard input.
+    pub fn operate_with(&self, arguments: &[&str], input: &str) -> Value {
+        operate(&self.data(), arguments, input)
+    }
+
+    /// Makes an account, active if nothing else is said.
+    pub fn create_account(&self, arguments: &[&str], password: &str) -> Value {
+        self.operate_with(&[&["account", "create"], arguments].concat(), password)
+    }
+
+    /// Everything in the store that a login can change.
+    pub fn contents(&self) -> Value {
+        let commands: [&[&str]; 4] = [&["account", "list"], &["session", "list"], &["cube", "list"], &["device", "list"]];
+        commands.into_iter().map(|command| self.operate(command)).collect()
+    }
+
+    /// The line in the log with this request id.
+    pub fn log_line(&self, request_id: &str) -> Value {
+        serde_json::from_str(&self.log.wait_for(|line| line.contains(request_id))).unwrap()
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(&mut self) -> ExitStatus {
+        self.child.wait().unwrap()
+    }
+
+    /// Stops it gracefully and returns its folder.
+    pub fn stop(mut self) -> Arc<TempDir> {
+        self.signal(Signal::TERM);
+        assert!(self.wait().success());
+        Arc::clone(&self.folder)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // It may have ended already.
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Runs an operator's command on a data folder; it must succeed.
+pub fn operate(data: &Path, arguments: &[&str], input: &str) -> Value {
+    let output = run(hearthgate(arguments).arg("--json").arg("--data").arg(data), input);
+    let shown = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {shown}");
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Runs an operator's command on a data folder; it must fail, with one sentence, which is returned.
+pub fn refuse(data: &Path, arguments: &[&str], input: &str) -> String {
+    let output = run(hearthgate(arguments).arg("--data").arg(data), input);
+    assert!(!output.status.success(), "{arguments:?} succeeded");
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "");
+    let sentence = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
+    sentence.trim_end().to_owned()
+}
