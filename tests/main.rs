@@ -8,6 +8,7 @@ mod concurrency;
 mod dev;
 mod ewelink_login;
 mod fantem_login;
+mod geoip;
 mod log;
 mod one_account;
 mod real_client;

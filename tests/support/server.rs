@@ -34,7 +34,13 @@ pub fn run(command: &mut Command, input: &str) -> Output {
 
 /// What a process has said so far, line by line.
 #[derive(Clone, Default)]
-pub struct Lines(Arc<(Mutex<Vec<String>>, Condvar)>);
+pub struct Lines(Arc<(Mutex<Said>, Condvar)>);
+
+#[derive(Default)]
+struct Said {
+    lines: Vec<String>,
+    ended: bool,
+}
 
 impl Lines {
     fn follow(source: impl Read + Send + 'static) -> Self {
@@ -42,30 +48,41 @@ impl Lines {
         let written = lines.clone();
         std::thread::spawn(move || {
             for line in BufReader::new(source).lines().map_while(Result::ok) {
-                written.0.0.lock().unwrap().push(line);
-                written.0.1.notify_all();
+                written.note(|said| said.lines.push(line));
             }
+            written.note(|said| said.ended = true);
         });
         lines
     }
 
-    /// Waits for a line that `is_it`, and returns it.
-    pub fn wait_for(&self, is_it: impl Fn(&str) -> bool) -> String {
-        let (lines, changed) = &*self.0;
+    fn note(&self, what: impl FnOnce(&mut Said)) {
+        what(&mut self.0.0.lock().unwrap());
+        self.0.1.notify_all();
+    }
+
+    /// Waits for a line that `is_it`; `None` when the process has ended without it.
+    fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
+        let (said, changed) = &*self.0;
         let deadline = Instant::now() + PATIENCE;
-        let mut lines = lines.lock().unwrap();
+        let mut said = said.lock().unwrap();
         loop {
-            if let Some(line) = lines.iter().find(|line| is_it(line)) {
-                return line.clone();
+            let found = said.lines.iter().find(|line| is_it(line)).cloned();
+            if found.is_some() || said.ended {
+                return found;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "it never said so; it said: {lines:#?}");
-            lines = changed.wait_timeout(lines, left).unwrap().0;
+            assert!(!left.is_zero(), "it never said so; it said: {:#?}", said.lines);
+            said = changed.wait_timeout(said, left).unwrap().0;
         }
     }
 
+    /// Waits for a line that `is_it`, and returns it.
+    pub fn wait_for(&self, is_it: impl Fn(&str) -> bool) -> String {
+        self.find(is_it).unwrap_or_else(|| panic!("it ended without saying so; it said: {:#?}", self.all()))
+    }
+
     pub fn all(&self) -> Vec<String> {
-        self.0.0.lock().unwrap().clone()
+        self.0.0.lock().unwrap().lines.clone()
     }
 }
 
@@ -93,7 +110,8 @@ impl Server {
         let mut command = hearthgate(["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--log-format", "json"]);
         command.arg("--data").arg(folder.path().join("data")).envs(settings.iter().copied());
         let mut server = Self::spawn(command, folder);
-        let ready = server.out.wait_for(|line| line.starts_with("ready "));
+        let ready = server.out.find(|line| line.starts_with("ready "));
+        let ready = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", server.log.all()));
         let address =
             |scheme: &str| ready.split(' ').find_map(|word| word.strip_prefix(&format!("{scheme}="))).unwrap().to_owned();
         (server.http, server.https) = (address("http"), address("https"));
