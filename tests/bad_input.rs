@@ -141,6 +141,14 @@ fn half_sent_requests_are_closed() {
     }
 }
 
+/// A connection that has been answered is closed when nothing more comes.
+#[test]
+fn idle_connections_are_closed() {
+    let server = Server::dev_with(&[("HEARTHGATE_LISTEN__HEADER_TIMEOUT", "500ms")]);
+    let answer = half_sent(&server, "GET /x HTTP/1.1\r\nHost: x\r\n\r\nGET /y HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!(answer.matches("HTTP/1.1 404 ").count(), 2, "{answer}");
+}
+
 #[test]
 fn broken_http_is_refused() {
     let server = Server::dev();

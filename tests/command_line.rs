@@ -205,6 +205,26 @@ fn for_people_it_prints_tables() {
     );
 }
 
+/// At a terminal, the password is asked for twice and not shown.
+#[test]
+fn a_person_is_asked_for_the_password() {
+    let server = Server::dev();
+    let ask = |name: &str, typed: &str| {
+        let program = env!("CARGO_BIN_EXE_hearthgate");
+        let command = format!("{program} account create --username {name} --data {}", server.data().display());
+        let mut terminal = std::process::Command::new("script");
+        let output = run(terminal.args(["--quiet", "--return", "--echo", "never", "--command", &command, "/dev/null"]), typed);
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (made, shown) = ask("anna", "correct horse\ncorrect horse\n");
+    assert!(made && shown.contains("Password: ") && shown.contains("Once more: "), "{shown}");
+    assert!(!shown.contains("horse"), "{shown}");
+    assert_eq!(server.operate(&["account", "show", "anna"])["username"], "anna");
+    let (made, shown) = ask("ben", "correct horse\nanother horse\n");
+    assert!(!made && shown.contains("hearthgate: the two passwords differ"), "{shown}");
+    refuse(&server.data(), &["account", "show", "ben"], "");
+}
+
 /// A mistake on the command line is explained, and a password cannot be given there.
 #[test]
 fn mistakes_are_explained() {

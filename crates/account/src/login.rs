@@ -128,6 +128,23 @@ pub enum LoginError {
     Store(#[from] StoreError),
 }
 
+impl LoginError {
+    /// Whether it is the server's fault: nothing about the request would have made it succeed.
+    #[must_use]
+    pub fn is_ours(&self) -> bool {
+        matches!(self, Self::Hash(_) | Self::Store(_))
+    }
+
+    /// When to try again, where that is worth saying.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Hash(HashError::Overloaded { retry_after }) => Some(*retry_after),
+            _ => None,
+        }
+    }
+}
+
 /// A password that has been proven, and against what.
 struct Proven {
     verifier: Verifier,

@@ -1,14 +1,12 @@
 //! Why a request failed, and what the dialect says of it: the one table of wire codes.
 
-use std::time::Duration;
-
 use account::{AuthenticateError, HashError, LoginError, Region, StoreError};
 use axum::Json;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use wire::{JsonError, Unreadable};
+use wire::{JsonError, Unreadable, with_retry_after};
 
 /// Why a request failed. The words are for the log.
 #[derive(Debug, thiserror::Error)]
@@ -50,12 +48,12 @@ struct Body {
 impl Failure {
     /// Whether it is the server's fault.
     pub fn is_ours(&self) -> bool {
-        matches!(
-            self,
-            Self::Authenticate(AuthenticateError::Store(_) | AuthenticateError::Sealed(_))
-                | Self::Login(LoginError::Store(_) | LoginError::Hash(_))
-                | Self::Panicked
-        )
+        match self {
+            Self::Authenticate(error) => matches!(error, AuthenticateError::Store(_) | AuthenticateError::Sealed(_)),
+            Self::Login(error) => error.is_ours(),
+            Self::Panicked => true,
+            _ => false,
+        }
     }
 
     /// HTTP status and the dialect's code (§2, §5).
@@ -102,13 +100,6 @@ impl Failure {
             _ => None,
         }
     }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Login(LoginError::Hash(HashError::Overloaded { retry_after })) => Some(*retry_after),
-            _ => None,
-        }
-    }
 }
 
 impl From<StoreError> for Failure {
@@ -120,11 +111,11 @@ impl From<StoreError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, error) = self.codes();
-        let mut response = (status, JSON, Json(Body { error, region: self.region() })).into_response();
-        if let Some(wait) = self.retry_after() {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        let response = (status, JSON, Json(Body { error, region: self.region() })).into_response();
+        match self {
+            Self::Login(error) => with_retry_after(response, error.retry_after()),
+            _ => response,
         }
-        response
     }
 }
 

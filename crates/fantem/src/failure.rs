@@ -1,12 +1,9 @@
 //! Why a request failed, and what the dialect says of it: the one table of wire codes.
 
-use std::time::Duration;
-
 use account::{HashError, LoginError, StoreError};
-use axum::http::header::RETRY_AFTER;
-use axum::http::{HeaderValue, StatusCode};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use wire::{FormError, Unreadable};
+use wire::{FormError, Unreadable, with_retry_after};
 
 use crate::envelope;
 
@@ -42,7 +39,11 @@ const OPERATE_FAIL: (StatusCode, u32, &str) = (StatusCode::INTERNAL_SERVER_ERROR
 impl Failure {
     /// Whether it is the server's fault.
     pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Login(LoginError::Store(_) | LoginError::Hash(_)) | Self::Panicked)
+        match self {
+            Self::Login(error) => error.is_ours(),
+            Self::Panicked => true,
+            _ => false,
+        }
     }
 
     /// HTTP status, the dialect's code and its note (§2, §6).
@@ -79,13 +80,6 @@ impl Failure {
             LoginError::OtherRegion(_) | LoginError::Replayed => OPERATE_FAIL,
         }
     }
-
-    fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Login(LoginError::Hash(HashError::Overloaded { retry_after })) => Some(*retry_after),
-            _ => None,
-        }
-    }
 }
 
 impl From<StoreError> for Failure {
@@ -97,10 +91,10 @@ impl From<StoreError> for Failure {
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, code, note) = self.codes();
-        let mut response = envelope::failure(status, code, note);
-        if let Some(wait) = self.retry_after() {
-            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        let response = envelope::failure(status, code, note);
+        match self {
+            Self::Login(error) => with_retry_after(response, error.retry_after()),
+            _ => response,
         }
-        response
     }
 }

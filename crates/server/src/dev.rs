@@ -34,6 +34,7 @@ pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     let folder = DataFolder::at(&config.data);
     folder.make()?;
     let certificate = tls::dev_certificate(folder.path())?;
+    let authority = certificate.authority.canonicalize().unwrap_or(certificate.authority);
     config.listen.cert = Some(certificate.cert);
     config.listen.key = Some(certificate.key);
     let region = config.default_region.clone();
@@ -46,7 +47,7 @@ pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     let printed = write!(
         out,
         "certificate authority: {}\nready http={http} https={https}\n{}\n{}\n",
-        certificate.authority.display(),
+        authority.display(),
         ewelink_call(&http),
         fantem_call(&http),
     );

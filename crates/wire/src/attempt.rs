@@ -8,7 +8,8 @@ use axum::extract::Request;
 
 use crate::request_id::RequestId;
 
-/// An attempt to log in that is under way. What becomes known of it is noted on it; [`Attempt::log`] writes the line.
+/// An attempt to log in that is under way. What becomes known of it is noted on it; how it ends
+/// writes the line.
 #[derive(Debug)]
 pub struct Attempt {
     id: RequestId,
