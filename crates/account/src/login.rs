@@ -145,9 +145,10 @@ impl LoginError {
     }
 }
 
-/// A password that has been proven, and against what.
-struct Proven {
+/// The password was right for this verifier.
+struct Proof {
     verifier: Verifier,
+    /// The verifier to put in its place, if it is outdated.
     renewed: Option<Verifier>,
 }
 
@@ -161,17 +162,19 @@ impl Core {
     /// [`LoginError`], the first that applies.
     pub async fn login(&self, login: &Login) -> Result<LoggedIn, LoginError> {
         let device = self.admit(&login.caller).await?;
-        let mut proven = None;
-        for attempt in 0..ATTEMPTS {
-            let account = self.locate(login).await?;
-            if attempt == 0 {
-                self.refuse_replay(login).await?;
-            }
-            let proof = self.prove(login, &account, proven.take()).await?;
-            if let Some(logged_in) = self.commit(login, device.as_ref(), account, &proof).await? {
+        let mut account = self.locate(login).await?;
+        self.refuse_replay(login).await?;
+        let mut proof = self.check_password(login, &account).await?;
+        for _ in 0..ATTEMPTS {
+            self.check_standing(&account)?;
+            if let Some(logged_in) = self.commit(login, device.as_ref(), &account, &proof).await? {
                 return Ok(logged_in);
             }
-            proven = Some(proof);
+            // What it was decided on has changed meanwhile: decide anew. The proof holds as long as the verifier does.
+            account = self.locate(login).await?;
+            if proof.verifier.phc() != account.verifier.phc() {
+                proof = self.check_password(login, &account).await?;
+            }
         }
         Err(StoreError::Unavailable("the account never held still long enough to log in".into()).into())
     }
@@ -208,29 +211,26 @@ impl Core {
         if new { Ok(()) } else { Err(LoginError::Replayed) }
     }
 
-    /// Checks the password, then what only its owner may hear. A proof of an earlier attempt holds as long as the verifier does.
-    async fn prove(&self, login: &Login, account: &Account, earlier: Option<Proven>) -> Result<Proven, LoginError> {
-        let proof = match earlier {
-            Some(proof) if proof.verifier.phc() == account.verifier.phc() => proof,
-            _ => self.check_password(login, &account.verifier).await?,
-        };
-        if !account.enabled {
-            return Err(LoginError::AccountDisabled);
-        }
-        match account.activation.standing(self.clock.now()) {
-            Standing::Active => Ok(proof),
-            Standing::Pending => Err(LoginError::NotActivated),
-            Standing::Lapsed => Err(LoginError::ActivationLapsed),
-        }
-    }
-
-    async fn check_password(&self, login: &Login, verifier: &Verifier) -> Result<Proven, LoginError> {
+    async fn check_password(&self, login: &Login, account: &Account) -> Result<Proof, LoginError> {
+        let verifier = account.verifier.clone();
         let renewed = match self.hasher.verify(login.password.clone(), Some(verifier.clone())).await? {
             Verdict::Wrong => return Err(LoginError::PasswordWrong),
             Verdict::Right => None,
             Verdict::RightButOutdated => Some(self.hasher.hash(login.password.clone()).await?),
         };
-        Ok(Proven { verifier: verifier.clone(), renewed })
+        Ok(Proof { verifier, renewed })
+    }
+
+    /// Checks what only the owner may hear of.
+    fn check_standing(&self, account: &Account) -> Result<(), LoginError> {
+        if !account.enabled {
+            return Err(LoginError::AccountDisabled);
+        }
+        match account.activation.standing(self.clock.now()) {
+            Standing::Active => Ok(()),
+            Standing::Pending => Err(LoginError::NotActivated),
+            Standing::Lapsed => Err(LoginError::ActivationLapsed),
+        }
     }
 
     /// Decides the binding and commits. `None` when the account or the gateway changed meanwhile: decide anew.
@@ -238,14 +238,14 @@ impl Core {
         &self,
         login: &Login,
         device: Option<&Device>,
-        account: Account,
-        proof: &Proven,
+        account: &Account,
+        proof: &Proof,
     ) -> Result<Option<LoggedIn>, LoginError> {
         let bind = match device {
-            Some(device) => self.bind_at_login(login, device, &account).await?,
+            Some(device) => self.bind_at_login(login, device, account).await?,
             None => None,
         };
-        let (session, tokens) = self.begin_session(login, &account);
+        let (session, tokens) = self.begin_session(login, account);
         let commit = LoginCommit {
             revision: account.revision,
             session: &session,
@@ -253,6 +253,7 @@ impl Core {
             verifier: proof.renewed.as_ref(),
         };
         let done = self.store.commit_login(commit).await?;
+        let account = account.clone();
         Ok(done.map(|LoginDone { session, previous_ended_at }| LoggedIn { account, session, tokens, previous_ended_at }))
     }
 

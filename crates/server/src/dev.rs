@@ -3,8 +3,8 @@
 use std::io::Write;
 
 use account::{
-    ApplicationSecret, Core, Details, DeviceKind, GatewayKind, NewAccount, OperatorError, Password, PasswordDigest, Profile,
-    Standing,
+    ApplicationSecret, Core, Details, DeviceKind, GatewayKind, Identifier, NewAccount, OperatorError, Password, PasswordDigest,
+    Profile, Standing,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -85,15 +85,22 @@ async fn add_samples(core: &Core, region: &account::Region) -> Result<(), Operat
         standing: Standing::Active,
         details: Details::default(),
     };
-    let details = Details { display_name: Some("eWelink".into()), language: Some("cn".into()), ..Details::default() };
-    let phone = NewAccount { phone: PHONE.0.parse().ok(), details, ..account(PHONE.1) };
-    unless_there(core.create_account(phone).await.map(drop))?;
-    let user = NewAccount { user_name: USER.0.parse().ok(), email: USER.2.parse().ok(), ..account(USER.1) };
-    unless_there(core.create_account(user).await.map(drop))?;
+    if !core.knows(&identifier(PHONE.0)).await? {
+        let details = Details { display_name: Some("eWelink".into()), language: Some("cn".into()), ..Details::default() };
+        core.create_account(NewAccount { phone: PHONE.0.parse().ok(), details, ..account(PHONE.1) }).await?;
+    }
+    if !core.knows(&identifier(USER.0)).await? {
+        let names = NewAccount { user_name: USER.0.parse().ok(), email: USER.2.parse().ok(), ..account(USER.1) };
+        core.create_account(names).await?;
+    }
 
     let serial = |text: &str| text.parse().expect("a sample serial number");
     unless_there(core.register_device(serial(TOUCH), DeviceKind::Touch, None).await.map(drop))?;
     unless_there(core.register_gateway(serial(CUBE), GatewayKind::Cube, None).await.map(drop))
+}
+
+fn identifier(text: &str) -> Identifier {
+    text.parse().expect("a sample identifier")
 }
 
 /// The samples' passwords are shorter than a person may choose today.

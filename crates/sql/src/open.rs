@@ -57,7 +57,9 @@ impl SqlStore {
         sqlx::any::install_default_drivers();
         let shown = path.display().to_string();
         let database = |source| OpenError::Database { path: shown.clone(), source };
-        let url = SqliteConnectOptions::new().filename(path).create_if_missing(true).to_url_lossy();
+        // sqlx encodes everything else in a path that means something in a URL, but not the sign that it encodes with.
+        let encoded = shown.replace('%', "%25");
+        let url = SqliteConnectOptions::new().filename(encoded).create_if_missing(true).to_url_lossy();
         let options = AnyConnectOptions::from_str(url.as_str()).map_err(database)?;
 
         // Looked at with one connection first: a pool would go on trying what cannot work.

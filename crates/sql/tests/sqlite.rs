@@ -1,0 +1,46 @@
+//! What is SQLite's own.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use account::Store;
+use sql::SqlStore;
+use tempfile::TempDir;
+
+#[tokio::test]
+async fn what_was_stored_is_there_after_reopening() {
+    let folder = TempDir::new().unwrap();
+    // Characters that mean something in a URL mean nothing in a path.
+    let path = folder.path().join("a ?b#c%20d&é.db");
+    let store = SqlStore::sqlite(&path).await.unwrap();
+    store.key_fingerprint("first").await.unwrap();
+    assert!(path.with_extension("db-wal").exists(), "commits go to a write-ahead log");
+    store.close().await;
+    assert!(path.exists());
+    let again = SqlStore::sqlite(&path).await.unwrap();
+    assert_eq!(again.key_fingerprint("second").await.unwrap(), "first");
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_by_name() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("letter.db");
+    std::fs::write(&path, "Dear Anna, this is a letter and not a database. ".repeat(100)).unwrap();
+    let refused = SqlStore::sqlite(&path).await.unwrap_err().to_string();
+    assert!(refused.contains("letter.db") && refused.contains("not a database"), "{refused}");
+    let nowhere = SqlStore::sqlite(&folder.path().join("no/such/folder.db")).await.unwrap_err().to_string();
+    assert!(nowhere.contains("no/such/folder.db"), "{nowhere}");
+}
+
+/// A database that a newer version has changed is left alone.
+#[tokio::test]
+async fn a_newer_versions_database_is_refused() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("hearthgate.db");
+    SqlStore::sqlite(&path).await.unwrap().close().await;
+    let beside = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let newer =
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', 1, x'00', 0)";
+    sqlx::query(newer).execute(&beside).await.unwrap();
+    beside.close().await;
+    let refused = SqlStore::sqlite(&path).await.unwrap_err().to_string();
+    assert!(refused.contains("cannot bring the database") && refused.contains("9999"), "{refused}");
+}
