@@ -309,3 +309,49 @@ fn the_configuration() {
     std::fs::write(&file, "listen = [").unwrap();
     assert!(String::from_utf8_lossy(&check(&[], &[]).stderr).contains("is not TOML"));
 }
+
+/// The complete file in the documentation loads as it stands, and says what it says there.
+#[test]
+fn the_documented_configuration_loads() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("hearthgate.toml");
+    let text = include_str!("../docs/configuration.md").split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
+    // What it listens with is not on this machine.
+    let text: String = text
+        .lines()
+        .filter(|line| !line.starts_with("cert") && !line.starts_with("key"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(&file, text.replace("https =", "http =")).unwrap();
+    let output = run(hearthgate(["config", "check", "--json", "--config"]).arg(&file), "");
+    let shown: Value =
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    assert_eq!(
+        (&shown["default_region"], &shown["log"]["format"], &shown["ewelink"]["max_clock_skew"]),
+        (&json!("eu"), &json!("json"), &json!("10m"))
+    );
+}
+
+/// The documented commands can be pasted one after another.
+#[test]
+fn the_documented_commands_work() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("secret.txt"), "an-existing-secret").unwrap();
+    std::fs::write(folder.path().join("password.txt"), "correct horse").unwrap();
+    let page = include_str!("../docs/operating.md").split("## Commands").nth(1).unwrap();
+    let block = page.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let revoke = "hearthgate session revoke 5c984cd3dc8295fa0ef3e592\n";
+    let script = format!(
+        "hearthgate() {{ \"$PROGRAM\" \"$@\"; }}\n{}",
+        block.strip_suffix(revoke).expect("the example of a session's id")
+    );
+    let mut shell = std::process::Command::new("sh");
+    shell.args(["-euc", &script]).current_dir(folder.path());
+    shell.env("PROGRAM", env!("CARGO_BIN_EXE_hearthgate")).env("HEARTHGATE_HASH__MEMORY_KIB", "8");
+    let output = run(&mut shell, "correct horse");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let data = folder.path().join("hearthgate-data");
+    let ben = operate(&data, &["account", "show", "ben"], "");
+    assert_eq!((&ben["activation"], &ben["enabled"]), (&json!("active"), &json!(false)));
+    assert_eq!(operate(&data, &["app", "show", "EXISTING"], "")["profile"], "strict");
+}

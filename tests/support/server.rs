@@ -17,10 +17,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A cheap hash: what is tested is everything around it.
 const CHEAP: [(&str, &str); 2] = [("HEARTHGATE_HASH__MEMORY_KIB", "8"), ("HEARTHGATE_HASH__ITERATIONS", "1")];
 
-/// `hearthgate` with these arguments, and nothing of this process's environment that concerns it.
+/// `hearthgate` with these arguments.
 pub fn hearthgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearthgate"));
-    command.args(arguments).env_remove("RUST_LOG").envs(CHEAP);
+    command.args(arguments).envs(CHEAP);
     command
 }
 

@@ -14,7 +14,7 @@ use wire::Hosts;
 
 use crate::cli::Sources;
 use crate::failure::{Context, Failure};
-use crate::logging::LogFormat;
+use crate::logging::{LogFormat, LogLevel};
 
 /// What the environment's names begin with: `HEARTHGATE_LISTEN__HTTP` is `listen.http`.
 const PREFIX: &str = "HEARTHGATE_";
@@ -63,6 +63,7 @@ pub(crate) struct Listen {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Log {
     pub format: LogFormat,
+    pub level: LogLevel,
 }
 
 #[derive(Debug, Serialize, Deserialize)]

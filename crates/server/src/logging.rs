@@ -1,7 +1,9 @@
 //! The log: one line for each event, on standard error.
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::EnvFilter;
+use tracing::level_filters::LevelFilter;
+
+use crate::config::Log;
 
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -14,12 +16,28 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Starts logging. `RUST_LOG` chooses what is logged; by default everything from information on. The database's own log of slow
-/// statements is left out: it could hold what is in them.
-pub(crate) fn start(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sqlx=off"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    match format {
+/// What is logged. There is nothing below `info`: what libraries write there could hold what clients send.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum LogLevel {
+    /// The server's own faults.
+    Error,
+    /// And what an operator should look at.
+    Warn,
+    /// And every attempt to log in.
+    #[default]
+    Info,
+}
+
+/// Starts logging.
+pub(crate) fn start(settings: &Log) {
+    let level = match settings.level {
+        LogLevel::Error => LevelFilter::ERROR,
+        LogLevel::Warn => LevelFilter::WARN,
+        LogLevel::Info => LevelFilter::INFO,
+    };
+    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
+    match settings.format {
         LogFormat::Text => log.with_ansi(false).init(),
         LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
     }

@@ -53,7 +53,7 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the data folder, binds every address, and begins to answer.
     pub async fn start(mut config: Config) -> Result<Self, Failure> {
-        logging::start(config.log.format);
+        logging::start(&config.log);
         // From here on a signal is not lost, however early it comes.
         let listen = |kind| signal(kind).context(|| "cannot listen for signals".to_owned());
         let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
