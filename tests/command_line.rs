@@ -230,7 +230,8 @@ fn a_person_is_asked_for_the_password() {
 fn mistakes_are_explained() {
     for (arguments, said) in [
         (&["nonsense"][..], "unrecognized subcommand 'nonsense'"),
-        (&["account", "create"], "--username <USERNAME>|--email <EMAIL>|--phone <PHONE>"),
+        (&["account", "create", "--region", "eu"], "<--username <USERNAME>|--email <EMAIL>|--phone <PHONE>>"),
+        (&["account", "create", "--username", "x", "--birthday", "1990-02-30"], "is not a day of the calendar (YYYY-MM-DD)"),
         (&["account", "create", "--username", "x", "--password", "secret"], "unexpected argument '--password'"),
         (&["device", "register", "x", "--kind", "toaster"], "is not a kind of device (oomi_touch, android_phone or ios_phone)"),
         (&["cube", "set-min-version", "x", "new"], "is not a version (dotted numbers, such as V2.0.4.15)"),

@@ -107,6 +107,7 @@ async fn every_failure() {
         (json!({ "version": 9 }), error(400)),
         (json!({ "appid": 5 }), error(400)),
         (json!({ "os": "x".repeat(256) }), error(400)),
+        (json!({ "imei": "x".repeat(256) }), error(400)),
         // The application.
         (json!({ "appid": null }), error(406)),
         (json!({ "appid": "" }), error(406)),
@@ -291,6 +292,7 @@ async fn strict_wants_what_the_document_says() {
         (json!({ "phoneNumber": "8613123456789" }), 400),
         (json!({ "phoneNumber": 8_613_123_456_789_i64 }), 400),
         (json!({ "os": 5 }), 400),
+        (json!({ "model": 5 }), 400),
         (json!({ "ts": now() - 660 }), 406),
         (json!({ "ts": now() + 660 }), 406),
         (json!({ "ts": 1_558_004_249 }), 406),

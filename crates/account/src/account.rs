@@ -45,6 +45,14 @@ impl ApiKey {
     }
 }
 
+text_type! {
+    /// A day of the calendar: `YYYY-MM-DD`.
+    Date, |text| match text.parse::<jiff::civil::Date>() {
+        Ok(date) if text.len() == 10 => Ok(date.to_string()),
+        _ => Err(Malformed("is not a day of the calendar (YYYY-MM-DD)")),
+    }
+}
+
 /// Whether an account's owner has proven that its address is theirs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Activation {
@@ -92,8 +100,8 @@ pub struct Details {
     pub display_name: Option<String>,
     /// Language, in the form its client uses (`cn`, `en`, `zh_CN`).
     pub language: Option<String>,
-    /// Birthday, `YYYY-MM-DD`.
-    pub birthday: Option<String>,
+    /// Birthday.
+    pub birthday: Option<Date>,
     /// Postal address.
     pub address: Option<String>,
     /// Country.

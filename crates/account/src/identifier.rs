@@ -169,21 +169,24 @@ impl FromStr for Identifier {
     }
 }
 
-/// [`Identifier::masked`]: `a***@example.com`, `+86***89`, `a***`. Holds no control characters.
+/// [`Identifier::masked`]: `a***@e***.com`, `+86***89`, `a***`. Holds no control characters, and gives away no password that was typed
+/// into the wrong field.
 #[derive(Debug)]
 pub struct Masked<'a>(&'a Identifier);
 
 impl fmt::Display for Masked<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = self.0.as_str();
-        let first = text.chars().next().filter(|c| c.is_alphanumeric()).unwrap_or('*');
+        let first = |text: &str| text.chars().next().filter(|c| c.is_alphanumeric()).unwrap_or('*');
         match self.0 {
-            Identifier::UserName(_) => write!(f, "{first}***"),
+            Identifier::UserName(_) => write!(f, "{}***", first(text)),
             Identifier::Phone(_) => write!(f, "{}***{}", &text[..3], &text[text.len() - 2..]),
             Identifier::Email(_) => {
                 let domain = text.rsplit('@').next().unwrap_or_default();
-                let letter = |c: &char| c.is_alphanumeric() || "-.".contains(*c);
-                write!(f, "{first}***@{}", domain.chars().take(64).filter(letter).collect::<String>())
+                write!(f, "{}***@{}***", first(text), first(domain))?;
+                let top = domain.rsplit_once('.').map(|(_, top)| top);
+                let known = top.filter(|top| top.len() <= 4 && top.bytes().all(|b| b.is_ascii_alphabetic()));
+                known.map_or(Ok(()), |top| write!(f, ".{top}"))
             }
         }
     }
@@ -238,10 +241,11 @@ mod tests {
 
     #[test]
     fn the_mask_hides() {
-        assert_eq!(identifier("anna@example.com").masked().to_string(), "a***@example.com");
+        assert_eq!(identifier("anna@example.com").masked().to_string(), "a***@e***.com");
         assert_eq!(identifier("+8613123456789").masked().to_string(), "+86***89");
         assert_eq!(identifier("apilogin").masked().to_string(), "a***");
-        assert_eq!(identifier("\u{202e}evil@x\u{202e}y").masked().to_string(), "****@xy");
+        assert_eq!(identifier("\u{202e}evil@x\u{202e}y").masked().to_string(), "****@x***");
+        assert_eq!(identifier("p@ssw0rd").masked().to_string(), "p***@s***", "a password in the wrong field");
     }
 
     proptest! {

@@ -23,7 +23,7 @@ mod time;
 mod token;
 mod version;
 
-pub use crate::account::{Account, AccountNumber, Activation, ApiKey, Details, ObjectId, Standing};
+pub use crate::account::{Account, AccountNumber, Activation, ApiKey, Date, Details, ObjectId, Standing};
 pub use crate::application::{Application, ApplicationId, ApplicationSecret, Profile};
 pub use crate::core::{AuthenticateError, Authenticated, Core};
 pub use crate::device::{Device, DeviceKind, Gateway, GatewayKind, Guid, Serial};

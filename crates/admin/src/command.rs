@@ -2,8 +2,10 @@
 
 use std::path::PathBuf;
 
-use account::{AccountNumber, AppVersion, ApplicationId, DeviceKind, GatewayKind, ObjectId, Profile, Region, Serial, Standing};
-use clap::{Args, Subcommand, ValueEnum};
+use account::{
+    AccountNumber, AppVersion, ApplicationId, Date, DeviceKind, GatewayKind, ObjectId, Profile, Region, Serial, Standing,
+};
+use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
@@ -139,7 +141,7 @@ impl From<ActivationState> for Standing {
 
 /// A new account.
 #[derive(Debug, Args, Serialize, Deserialize)]
-#[group(id = "identifiers", required = true, multiple = true, args = ["username", "email", "phone"])]
+#[command(group = ArgGroup::new("identifier").required(true).multiple(true).args(["username", "email", "phone"]))]
 pub struct AccountCreate {
     /// Its user name (neither 6 to 15 digits nor with an @ or a leading +)
     #[arg(long)]
@@ -164,7 +166,7 @@ pub struct AccountCreate {
     pub language: Option<String>,
     /// Birthday: YYYY-MM-DD
     #[arg(long, value_name = "DATE")]
-    pub birthday: Option<String>,
+    pub birthday: Option<Date>,
     /// Postal address
     #[arg(long)]
     pub address: Option<String>,

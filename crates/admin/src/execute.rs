@@ -166,7 +166,7 @@ impl Operator {
             details: Details {
                 display_name: detail(new.display_name)?,
                 language: detail(new.language)?,
-                birthday: detail(new.birthday)?,
+                birthday: new.birthday,
                 address: detail(new.address)?,
                 country: detail(new.country)?,
                 groups: detail(Some(new.groups.join("&")))?,

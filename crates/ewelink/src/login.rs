@@ -77,6 +77,10 @@ impl Dialect {
             app_version: call.remark("appVersion", profile)?.map(str::to_owned),
             os: call.remark("os", profile)?.map(str::to_owned),
         };
+        // These are of no use here, but no excuse for being malformed either.
+        for unused in ["model", "romVersion", "imei"] {
+            call.remark(unused, profile)?;
+        }
         let nonce = self.check_clock(&stamp, profile, attempt)?;
         Ok(Login {
             identifier,

@@ -100,7 +100,7 @@ impl<'a> Data<'a> {
             email_status: email.map(|_| VERIFIED),
             phone,
             phone_status: if phone.is_some() { VERIFIED } else { NO_PHONE },
-            birthday: details.birthday.as_deref(),
+            birthday: details.birthday.as_ref().map(|date| date.as_str()),
             address: details.address.as_deref(),
             register_time: account.registered_at.0,
             country: details.country.as_deref(),

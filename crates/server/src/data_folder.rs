@@ -95,15 +95,20 @@ impl DataFolder {
             .into());
         }
         let key = MasterKey::draw(&SystemRng);
-        let write = || {
-            let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-            writeln!(file, "{}", key.expose().expose_secret())?;
-            file.sync_all()?;
-            File::open(&self.0)?.sync_all()
-        };
-        write().context(|| format!("cannot write the master key {}", path.display()))?;
+        write_private(path, key.expose().expose_secret())?;
         Ok(key)
     }
+}
+
+/// Writes a new file that only its owner can read; it is durable when this returns.
+pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
+    let write = || {
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
+        writeln!(file, "{}", text.trim_end())?;
+        file.sync_all()?;
+        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    };
+    write().context(|| format!("cannot write {}", path.display()))
 }
 
 /// Makes a file readable by its owner only.

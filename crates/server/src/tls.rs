@@ -12,7 +12,7 @@ use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
-use crate::data_folder::make_private;
+use crate::data_folder::write_private;
 use crate::failure::{Context, Failure};
 
 /// The names that `dev`'s certificate is good for: this machine, and the vendors' hosts pointed here.
@@ -48,9 +48,7 @@ pub(crate) fn dev_certificate(folder: &Path) -> Result<DevCertificate, Failure> 
         let write = |path: &Path, text: &str| fs::write(path, text).context(|| format!("cannot write {}", path.display()));
         write(&authority, &made.authority)?;
         write(&cert, &made.cert)?;
-        write(&key, "")?;
-        make_private(&key)?;
-        write(&key, &made.key)?;
+        write_private(&key, &made.key)?;
     }
     Ok(DevCertificate { authority, cert, key })
 }

@@ -31,7 +31,7 @@ pub(crate) async fn insert(pool: &AnyPool, account: &Account) -> Result<AccountN
     .bind(i64::from(account.enabled))
     .bind(account.details.display_name.clone())
     .bind(account.details.language.clone())
-    .bind(account.details.birthday.clone())
+    .bind(account.details.birthday.clone().map(String::from))
     .bind(account.details.address.clone())
     .bind(account.details.country.clone())
     .bind(account.details.groups.clone())
@@ -115,7 +115,7 @@ fn read(row: &AnyRow) -> Result<Account, StoreError> {
         details: Details {
             display_name: row.get("display_name")?,
             language: row.get("language")?,
-            birthday: row.get("birthday")?,
+            birthday: row.parse_optional("birthday")?,
             address: row.get("address")?,
             country: row.get("country")?,
             groups: row.get("groups")?,

@@ -196,7 +196,7 @@ pub async fn accounts(store: AnyStore) {
     full.details = Details {
         display_name: text("Anna"),
         language: text("cn"),
-        birthday: text("1990-01-01"),
+        birthday: Some("1990-01-01".parse().unwrap()),
         address: text("Here"),
         country: text("CN"),
         groups: text("a&b"),
