@@ -20,7 +20,8 @@ fn script(data: &Path) {
 
     let made = run(&["app", "create", "--name", "fleet", "--appid", "fleet-app", "--secret-file", secret.to_str().unwrap()]);
     assert_eq!((&made["appid"], &made["secret"]), (&json!("fleet-app"), &json!("an-existing-secret-of-a-fleet")));
-    let drawn = run(&["app", "create", "--name", "drawn", "--profile", "strict"]);
+    let drawn = run(&["app", "create", "--profile", "strict"]);
+    assert_eq!(drawn["name"], drawn["appid"]);
     assert_eq!((drawn["appid"].as_str().unwrap().len(), drawn["secret"].as_str().unwrap().len()), (32, 32));
     let mut shown = made.clone();
     shown.as_object_mut().unwrap().remove("secret");
@@ -82,7 +83,7 @@ fn refusals(data: &Path) {
     let before = ["app", "account", "device", "cube", "session"].map(|thing| operate(data, &[thing, "list"], ""));
     for (arguments, input, sentence) in [
         (&["app", "create", "--name", "x", "--appid", "fleet-app"][..], "", "application fleet-app is registered already"),
-        (&["app", "create", "--name", ""], "", "the name is empty"),
+        (&["app", "create", "--name", "a\nb"], "", "a text has control characters or more than 255 characters"),
         (&["app", "show", "nobody"], "", "there is no application nobody"),
         (&["app", "disable", "nobody"], "", "there is no application nobody"),
         (

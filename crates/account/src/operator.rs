@@ -76,14 +76,14 @@ fn found(exists: bool, what: impl FnOnce() -> String) -> Result<(), OperatorErro
 
 /// Applications.
 impl Core {
-    /// Registers an application. Without an id or a secret, draws one. Returns it with its secret in the clear, which cannot be
-    /// had again.
+    /// Registers an application. Without an id or a secret, draws one; without a name, it is called by its id. Returns it with its
+    /// secret in the clear, which cannot be had again.
     ///
     /// # Errors
     /// [`OperatorError::Taken`], [`OperatorError::Store`].
     pub async fn create_application(
         &self,
-        name: String,
+        name: Option<String>,
         id: Option<ApplicationId>,
         secret: Option<ApplicationSecret>,
         profile: Profile,
@@ -91,6 +91,7 @@ impl Core {
         let id = id.unwrap_or_else(|| ApplicationId::draw(self.rng()));
         let secret = secret.unwrap_or_else(|| ApplicationSecret::draw(self.rng()));
         let sealed = secret.seal(&self.key, self.rng(), &id);
+        let name = name.unwrap_or_else(|| id.to_string());
         let application = Application { id, name, secret: sealed, profile, enabled: true, created_at: self.clock.now() };
         let what = format!("application {}", application.id);
         self.store.insert_application(&application).await.map_err(taken(what))?;

@@ -77,9 +77,9 @@ pub struct Paging {
 pub enum AppCommand {
     /// Register an application; its secret is shown once, here
     Create {
-        /// What you call it
+        /// What you call it; without a name, it is called by its id
         #[arg(long)]
-        name: String,
+        name: Option<String>,
         /// Its existing id; without one, an id is drawn
         #[arg(long, value_name = "ID")]
         appid: Option<ApplicationId>,

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::command::{AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, Secret, SessionCommand};
 use crate::view::{AccountView, ApplicationView, DeviceView, GatewayView, SessionView};
 
-/// The longest text about a person, in characters.
+/// The longest name or other text, in characters.
 const LONGEST_DETAIL: usize = 255;
 
 /// Why a command was not carried out: one sentence for the operator.
@@ -62,7 +62,7 @@ fn password(secret: Option<Secret>) -> Result<PasswordDigest, AdminError> {
 fn detail(text: Option<String>) -> Result<Option<String>, AdminError> {
     match text {
         Some(text) if text.chars().count() > LONGEST_DETAIL || text.chars().any(char::is_control) => {
-            Err(format!("a text about the person has control characters or more than {LONGEST_DETAIL} characters"))
+            Err(format!("a text has control characters or more than {LONGEST_DETAIL} characters"))
         }
         text => Ok(text.filter(|text| !text.is_empty())),
     }
@@ -96,8 +96,7 @@ impl Operator {
             AppCommand::Create { name, appid, profile, secret, .. } => {
                 let secret = secret.map(|secret| ApplicationSecret::parse(secret.expose())).transpose();
                 let secret = secret.map_err(|wrong| AdminError::Malformed("application secret", wrong))?;
-                let name = detail(Some(name))?.ok_or("the name is empty")?;
-                let (application, secret) = self.core.create_application(name, appid, secret, profile).await?;
+                let (application, secret) = self.core.create_application(detail(name)?, appid, secret, profile).await?;
                 let mut view = ApplicationView::from(application);
                 view.secret = Some(secret.expose().to_owned());
                 return Ok(shown(view));

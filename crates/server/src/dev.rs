@@ -73,7 +73,7 @@ fn fantem_call(http: &str) -> String {
 async fn add_samples(core: &Core, region: &account::Region) -> Result<(), OperatorError> {
     let secret = ApplicationSecret::parse(SECRET).expect("the sample secret");
     let appid = APPID.parse().expect("the sample application");
-    let made = core.create_application("Sample application".into(), Some(appid), Some(secret), Profile::Compat).await;
+    let made = core.create_application(Some("Sample application".into()), Some(appid), Some(secret), Profile::Compat).await;
     unless_there(made.map(drop))?;
 
     let account = |password: &str| NewAccount {

@@ -116,6 +116,18 @@ pub(crate) async fn key_fingerprint(pool: &AnyPool, ours: &str) -> Result<String
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn commits_are_synced_to_the_disk() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db")).await.unwrap();
+        for pool in [&store.read, &store.write] {
+            let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
+            let synchronous: i64 =
+                sqlx::query_scalar("SELECT synchronous FROM pragma_synchronous").fetch_one(pool).await.unwrap();
+            assert_eq!((mode.as_str(), synchronous), ("wal", 2), "2 is FULL");
+        }
+    }
+
     #[test]
     fn an_old_sqlite_is_refused() {
         for (version, trusted) in
