@@ -112,7 +112,11 @@ fn what_it_does_not_start_on() {
     assert!(said.contains(&format!("cannot listen at {address}")), "{said}");
     let long = folder.path().join("x".repeat(100));
     assert!(refuse(&long, &["serve", "--http", "127.0.0.1:0"], "").contains("choose a shorter data folder"));
-    for arguments in [&["serve", "--https", "127.0.0.1:0"][..], &["serve", "--cert", "cert.pem"]] {
+    for arguments in [
+        &["serve", "--https", "127.0.0.1:0"][..],
+        &["serve", "--cert", "cert.pem"],
+        &["serve", "--cert", "cert.pem", "--key", "key.pem"],
+    ] {
         assert!(refuse(&data, arguments, "").contains("HTTPS needs all three"));
     }
     let missing = ["serve", "--https", "127.0.0.1:0", "--cert", "/nowhere.pem", "--key", "/nowhere.pem"];

@@ -84,7 +84,7 @@ impl Serving {
             () = stop => {}
             Some(ended) = self.tasks.join_next() => return Err(Failure::new(format!("a listener ended: {ended:?}"))),
         }
-        tracing::info!(in_flight = self.tcp.connection_count(), "stopping");
+        tracing::info!(connections = self.tcp.connection_count(), "stopping");
         self.tcp.graceful_shutdown(Some(self.grace));
         self.unix.graceful_shutdown(Some(self.grace));
         while self.tasks.join_next().await.is_some() {}

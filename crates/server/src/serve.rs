@@ -115,7 +115,7 @@ fn load_tls(config: &Config) -> Result<Option<RustlsConfig>, Failure> {
     let listen = &config.listen;
     match (&listen.https, &listen.cert, &listen.key) {
         (None, None, None) => Ok(None),
-        (_, Some(cert), Some(key)) => tls::load(cert, key).map(Some),
+        (Some(_), Some(cert), Some(key)) => tls::load(cert, key).map(Some),
         _ => Err("HTTPS needs all three: listen.https (--https), listen.cert (--cert) and listen.key (--key)".into()),
     }
 }
