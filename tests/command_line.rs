@@ -307,9 +307,11 @@ fn the_configuration() {
         let output = check(&[settings], &[]);
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && text.contains(said), "{settings:?}: {text}");
+        assert_eq!(text.lines().count(), 1, "one sentence: {text}");
     }
     std::fs::write(&file, "listen = [").unwrap();
-    assert!(String::from_utf8_lossy(&check(&[], &[]).stderr).contains("is not TOML"));
+    let said = String::from_utf8(check(&[], &[]).stderr).unwrap();
+    assert!(said.contains("is not TOML") && said.contains("line 1, column 11") && said.lines().count() == 1, "{said}");
 }
 
 /// The complete file in the documentation loads as it stands, and says what it says there.

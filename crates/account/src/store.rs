@@ -1,7 +1,7 @@
 //! The port to storage.
 //!
 //! Every operation is one transaction, closed before it returns: the store never waits for the core to think. What a decision rests
-//! on travels with it (an account's [revision](Account::revision)), and nothing is committed on anything else.
+//! on travels with it (an account's [revision](Account::revision)), and nothing is committed on another one.
 
 use std::time::Duration;
 
@@ -97,7 +97,7 @@ pub trait Store: Send + Sync {
     /// Allows or forbids an application to call; forbidding ends its sessions.
     async fn enable_application(&self, id: &ApplicationId, enabled: bool) -> Result<bool, StoreError>;
 
-    /// Registers an account and returns its number; the one in `account` is ignored.
+    /// Registers an account and returns its number. The number, revision and last login in `account` are ignored: it has none yet.
     async fn insert_account(&self, account: &Account) -> Result<AccountNumber, InsertError>;
     /// Finds an account by one of its identifiers.
     async fn account_named(&self, identifier: &Identifier) -> Result<Option<Account>, StoreError>;
@@ -142,6 +142,6 @@ pub trait Store: Send + Sync {
     /// Ends a session.
     async fn end_session(&self, id: &ObjectId) -> Result<bool, StoreError>;
 
-    /// Remembers `nonce` for `audience`, and says whether it is new. Those remembered before `now - keep` are forgotten.
+    /// Remembers `nonce` for `audience`, and says whether it is new. All nonces remembered before `now - keep` are forgotten.
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError>;
 }

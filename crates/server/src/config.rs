@@ -136,12 +136,15 @@ impl Config {
         let mut table = sources.defaults.clone();
         if let Some(file) = &sources.file {
             let text = std::fs::read_to_string(file).context(|| format!("cannot read the configuration {}", file.display()))?;
-            let read: Table = text.parse().context(|| format!("the configuration {} is not TOML", file.display()))?;
+            let read: Result<Table, _> = text.parse().map_err(|error| sentence(&error));
+            let read = read.context(|| format!("the configuration {} is not TOML", file.display()))?;
             merge(&mut table, read);
         }
-        merge(&mut table, from_environment(std::env::vars())?);
+        let variables = std::env::vars_os().map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()));
+        merge(&mut table, from_environment(variables.map(|[name, value]| (name, value)))?);
         merge(&mut table, sources.flags.clone());
-        let config: Self = table.try_into().context(|| "the configuration is wrong".to_owned())?;
+        let config: Result<Self, _> = table.try_into().map_err(|error| sentence(&error));
+        let config = config.context(|| "the configuration is wrong".to_owned())?;
         config.check()?;
         Ok(config)
     }
@@ -193,6 +196,13 @@ impl Config {
             max_wait: self.hash.max_wait,
         }
     }
+}
+
+/// What is wrong with TOML, on one line: without the picture of the place.
+fn sentence(error: &toml::de::Error) -> String {
+    let text = error.to_string();
+    let picture = |line: &&str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    text.lines().filter(|line| !picture(line) && !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
 /// Lays `upper` over `lower`, section by section. The regions of a file replace the default ones as a whole.

@@ -1,16 +1,49 @@
 //! The store's contract, on a real SQLite file.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+use std::path::Path;
 use std::sync::Arc;
 
 use account::Store;
+use account::store::contract::outlives_its_connections;
 use sql::SqlStore;
 use tempfile::TempDir;
 
 async fn open() -> (Arc<dyn Store>, TempDir) {
     let folder = TempDir::new().unwrap();
-    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db")).await.unwrap();
-    (Arc::new(store), folder)
+    let store = open_at(&folder.path().join("hearthgate.db")).await;
+    (store, folder)
+}
+
+async fn open_at(path: &Path) -> Arc<dyn Store> {
+    Arc::new(SqlStore::sqlite(path).await.unwrap())
 }
 
 account::store_contract!(open);
+
+#[tokio::test]
+async fn what_was_stored_outlives_closing() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("hearthgate.db");
+    let store = SqlStore::sqlite(&path).await.unwrap();
+    let reopen = async || {
+        store.close().await;
+        open_at(&path).await
+    };
+    outlives_its_connections(Arc::new(store.clone()), reopen).await;
+}
+
+/// What a killed process leaves is its files as they are: nothing is written back on the way out.
+#[tokio::test]
+async fn what_was_stored_outlives_a_kill() {
+    let folder = TempDir::new().unwrap();
+    let (path, left) = (folder.path().join("hearthgate.db"), folder.path().join("left.db"));
+    let store = open_at(&path).await;
+    let reopen = async || {
+        for (of, to) in [(path.clone(), left.clone()), (path.with_extension("db-wal"), left.with_extension("db-wal"))] {
+            std::fs::copy(of, to).unwrap();
+        }
+        open_at(&left).await
+    };
+    outlives_its_connections(Arc::clone(&store), reopen).await;
+}

@@ -13,6 +13,8 @@ async fn what_was_stored_is_there_after_reopening() {
     let store = SqlStore::sqlite(&path).await.unwrap();
     store.key_fingerprint("first").await.unwrap();
     assert!(path.with_extension("db-wal").exists(), "commits go to a write-ahead log");
+    let header = std::fs::read(&path).unwrap();
+    assert_eq!(header[18..20], [2, 2], "who writes and who reads must know the write-ahead log");
     store.close().await;
     assert!(path.exists());
     let again = SqlStore::sqlite(&path).await.unwrap();
