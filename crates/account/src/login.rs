@@ -87,6 +87,9 @@ pub enum LoginError {
     /// No gateway has the serial number that was named.
     #[error("the gateway is not registered")]
     GatewayUnknown,
+    /// The operator has disabled the application since it signed the request.
+    #[error("the application is disabled")]
+    ApplicationDisabled,
     /// No account has this identifier.
     #[error("there is no such account")]
     AccountUnknown,
@@ -171,6 +174,7 @@ impl Core {
                 return Ok(logged_in);
             }
             // What it was decided on has changed meanwhile: decide anew. The proof holds as long as the verifier does.
+            self.check_caller(&login.caller).await?;
             account = self.locate(login).await?;
             if proof.verifier.phc() != account.verifier.phc() {
                 proof = self.check_password(login, &account).await?;
@@ -191,6 +195,13 @@ impl Core {
                 None => Err(LoginError::GatewayUnknown),
             },
         }
+    }
+
+    /// Checks that an application which has proven who it is may still call.
+    async fn check_caller(&self, caller: &Caller) -> Result<(), LoginError> {
+        let Caller::Application(application) = caller else { return Ok(()) };
+        let now = self.store.application(&application.0.id).await?;
+        if now.is_some_and(|application| application.enabled) { Ok(()) } else { Err(LoginError::ApplicationDisabled) }
     }
 
     async fn locate(&self, login: &Login) -> Result<Account, LoginError> {

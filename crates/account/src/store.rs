@@ -135,7 +135,7 @@ pub trait Store: Send + Sync {
     async fn unbind(&self, serial: &Serial) -> Result<bool, StoreError>;
 
     /// Makes a login true: session, binding and renewed verifier in one transaction. `None` when what it was decided on is no longer
-    /// so; then nothing was changed.
+    /// so (the account's revision, the gateway free, the application enabled); then nothing was changed.
     async fn commit_login(&self, login: LoginCommit<'_>) -> Result<Option<LoginDone>, StoreError>;
     /// Lists sessions by id: one account's, or all.
     async fn sessions(&self, account: Option<AccountNumber>, page: Page<ObjectId>) -> Result<Vec<Session>, StoreError>;

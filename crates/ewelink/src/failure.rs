@@ -78,7 +78,7 @@ impl Failure {
         match error {
             LoginError::AccountUnknown => (StatusCode::OK, 404),
             LoginError::OtherRegion(_) => (StatusCode::OK, 301),
-            LoginError::Replayed => (StatusCode::OK, 406),
+            LoginError::Replayed | LoginError::ApplicationDisabled => (StatusCode::OK, 406),
             LoginError::PasswordWrong => (StatusCode::OK, 401),
             LoginError::NotActivated | LoginError::ActivationLapsed | LoginError::AccountDisabled => (StatusCode::OK, 402),
             LoginError::Hash(HashError::Overloaded { .. }) => (StatusCode::SERVICE_UNAVAILABLE, 500),

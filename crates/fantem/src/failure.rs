@@ -76,8 +76,8 @@ impl Failure {
             LoginError::AppTooOld => (StatusCode::OK, 170, "app版本过低"),
             LoginError::Hash(HashError::Overloaded { .. }) => (StatusCode::SERVICE_UNAVAILABLE, 2, "SERVER_BUSY"),
             LoginError::Hash(HashError::Broken(_)) | LoginError::Store(_) => OPERATE_FAIL,
-            // The dialect asks for every region that is served, and its requests carry no nonce.
-            LoginError::OtherRegion(_) | LoginError::Replayed => OPERATE_FAIL,
+            // The dialect asks for every region that is served, and its requests carry neither nonce nor application.
+            LoginError::OtherRegion(_) | LoginError::Replayed | LoginError::ApplicationDisabled => OPERATE_FAIL,
         }
     }
 }

@@ -21,7 +21,7 @@ pub(crate) async fn commit_login(pool: &AnyPool, login: LoginCommit<'_>) -> Resu
 }
 
 async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> Result<Option<LoginDone>, StoreError> {
-    if !touch_account(connection, &login).await? {
+    if !touch_account(connection, &login).await? || !is_open(connection, &login.session.audience).await? {
         return Ok(None);
     }
     let account = login.session.account;
@@ -53,6 +53,13 @@ async fn touch_account(connection: &mut AnyConnection, login: &LoginCommit<'_>) 
     .bind(login.session.account.0)
     .bind(login.revision);
     Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+}
+
+/// Whether logins at this audience are allowed: an application may have been forbidden to call since it called.
+async fn is_open(connection: &mut AnyConnection, audience: &Audience) -> Result<bool, StoreError> {
+    let Audience::Application(id) = audience else { return Ok(true) };
+    let query = sqlx::query("SELECT id FROM applications WHERE id = $1 AND enabled = 1").bind(id.as_str().to_owned());
+    Ok(query.fetch_optional(connection).await.map_err(failed)?.is_some())
 }
 
 async fn find(

@@ -29,7 +29,8 @@ macro_rules! store_contract {
             applications devices gateways accounts identifiers_are_unique account_numbers_count_up lists_are_in_order
             extreme_values activation forbidding_an_application_ends_its_sessions changing_an_account_ends_its_sessions revisions
             what_is_unknown_changes_nothing binding
-            login_replaces_a_session login_keeps_what_it_does_not_say a_login_on_anything_else_is_undone login_binds_and_renews
+            login_replaces_a_session login_keeps_what_it_does_not_say a_login_on_anything_else_is_undone
+            a_login_at_a_forbidden_application_is_undone login_binds_and_renews
             a_login_that_fails_is_undone an_abandoned_login_is_whole_or_nothing sessions nonces key_fingerprint
             logins_race_for_one_session logins_race_for_a_gateway logins_race_against_changes nonces_race registrations_race
             fingerprints_race);
@@ -127,6 +128,11 @@ async fn add_gateways(store: &AnyStore, serials: &[&str]) {
     for serial in serials {
         store.insert_gateway(&a_gateway(serial)).await.unwrap();
     }
+}
+
+/// A device that is nothing but an audience.
+fn at_phone(name: &str) -> Audience {
+    at_device(&format!("phone {name}"))
 }
 
 fn at_application(id: &str) -> Audience {
@@ -411,7 +417,7 @@ pub async fn extreme_values(store: AnyStore) {
 
 pub async fn activation(store: AnyStore) {
     let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
-    let session = log_in(&store, &anna, at_application("one")).await.session.id;
+    let session = log_in(&store, &anna, at_phone("one")).await.session.id;
     for activation in [Activation::Pending { deadline: NOW }, Activation::Pending { deadline: Timestamp(0) }, Activation::Active]
     {
         assert!(store.set_activation(anna.number, activation).await.unwrap());
@@ -447,11 +453,11 @@ pub async fn forbidding_an_application_ends_its_sessions(store: AnyStore) {
 
 pub async fn changing_an_account_ends_its_sessions(store: AnyStore) {
     let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
-    let bens = [log_in(&store, &ben, at_application("one")).await.session.id];
+    let bens = [log_in(&store, &ben, at_phone("one")).await.session.id];
     let ben = reread(&store, ben.number).await;
     let log_in_twice = async || {
         let anna = reread(&store, anna.number).await;
-        log_in(&store, &anna, at_application("one")).await;
+        log_in(&store, &anna, at_phone("one")).await;
         log_in(&store, &anna, at_device("one")).await;
         assert_eq!(session_ids(&store, Some(anna.number)).await.len(), 2);
     };
@@ -497,7 +503,7 @@ pub async fn revisions(store: AnyStore) {
     assert!(store.unbind(&serial("one")).await.unwrap());
     changed("unbound").await;
 
-    let (session, one, third) = (a_session(anna, at_application("one"), NOW), serial("one"), verifier("third"));
+    let (session, one, third) = (a_session(anna, at_phone("one"), NOW), serial("one"), verifier("third"));
     for (what, bind, verifier) in [("bound by a login", Some(&one), None), ("renewed by a login", None, Some(&third))] {
         let login = LoginCommit { bind, verifier, ..commit(&session, revision().await) };
         assert!(store.commit_login(login).await.unwrap().is_some());
@@ -511,7 +517,7 @@ pub async fn revisions(store: AnyStore) {
 
 pub async fn what_is_unknown_changes_nothing(store: AnyStore) {
     let anna = registered(&store, &["anna"]).await;
-    log_in(&store, &anna, at_application("one")).await;
+    log_in(&store, &anna, at_phone("one")).await;
     store.insert_application(&an_application("one")).await.unwrap();
     add_gateways(&store, &["one"]).await;
     let before = everything(&store).await;
@@ -524,7 +530,7 @@ pub async fn what_is_unknown_changes_nothing(store: AnyStore) {
     assert!(!store.bind(&serial("one"), NOBODY).await.unwrap());
     assert!(!store.unbind(&serial("none")).await.unwrap());
     assert!(!store.end_session(&ObjectId::draw(&SystemRng)).await.unwrap());
-    let stranger = a_session(NOBODY, at_application("one"), NOW);
+    let stranger = a_session(NOBODY, at_phone("one"), NOW);
     assert!(store.commit_login(commit(&stranger, 0)).await.unwrap().is_none());
     assert!(store.sessions(Some(NOBODY), page(None, 10)).await.unwrap().is_empty());
     assert_eq!(everything(&store).await, before);
@@ -555,7 +561,7 @@ pub async fn binding(store: AnyStore) {
 
 pub async fn login_replaces_a_session(store: AnyStore) {
     let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
-    let first = a_session(anna.number, at_application("one"), NOW);
+    let first = a_session(anna.number, at_phone("one"), NOW);
     let done = store.commit_login(commit(&first, anna.revision)).await.unwrap().unwrap();
     assert_same(&done.session, &first);
     assert_eq!(done.previous_ended_at, None);
@@ -563,7 +569,7 @@ pub async fn login_replaces_a_session(store: AnyStore) {
     assert_same_account(&reread(&store, ben.number).await, &ben);
     assert_same(&store.sessions(None, page(None, 10)).await.unwrap(), &[&first]);
     let mut expected = Vec::new();
-    for (account, audience) in [(&anna, at_application("two")), (&anna, at_device("one")), (&ben, at_application("one"))] {
+    for (account, audience) in [(&anna, at_phone("two")), (&anna, at_device("one")), (&ben, at_phone("one"))] {
         let done = log_in(&store, account, audience).await;
         assert_eq!(done.previous_ended_at, None, "replaces nothing elsewhere");
         expected.push(done.session.id);
@@ -571,8 +577,8 @@ pub async fn login_replaces_a_session(store: AnyStore) {
 
     // While the first is valid, it ends now. After its access token ran out, the second had ended then.
     let (later, much_later) = (NOW.plus(Duration::from_secs(50)), NOW.plus(Duration::from_secs(1000)));
-    let second = a_session(anna.number, at_application("one"), later);
-    let third = a_session(anna.number, at_application("one"), much_later);
+    let second = a_session(anna.number, at_phone("one"), later);
+    let third = a_session(anna.number, at_phone("one"), much_later);
     for (session, ended_at) in [(&second, later), (&third, second.access_expires_at)] {
         let done = store.commit_login(commit(session, anna.revision)).await.unwrap().unwrap();
         assert_eq!(done.previous_ended_at, Some(ended_at));
@@ -596,13 +602,13 @@ pub async fn login_keeps_what_it_does_not_say(store: AnyStore) {
     };
     let both = |address| a_client(address, Some("1.0"), Some("android"));
     let first = a_client("127.0.0.1", Some("1.0"), Some("ios"));
-    says(&anna, at_application("one"), first.clone(), first).await;
-    says(&anna, at_application("one"), a_client("::1", None, Some("android")), both("::1")).await;
-    says(&anna, at_application("one"), a_client("127.0.0.2", None, None), both("127.0.0.2")).await;
+    says(&anna, at_phone("one"), first.clone(), first).await;
+    says(&anna, at_phone("one"), a_client("::1", None, Some("android")), both("::1")).await;
+    says(&anna, at_phone("one"), a_client("127.0.0.2", None, None), both("127.0.0.2")).await;
     let newer = a_client("127.0.0.1", Some("2.0"), Some("android"));
-    says(&anna, at_application("one"), a_client("127.0.0.1", Some("2.0"), None), newer).await;
+    says(&anna, at_phone("one"), a_client("127.0.0.1", Some("2.0"), None), newer).await;
     let silent = a_client("127.0.0.1", None, None);
-    for (account, audience) in [(&anna, at_application("two")), (&anna, at_device("one")), (&ben, at_application("one"))] {
+    for (account, audience) in [(&anna, at_phone("two")), (&anna, at_device("one")), (&ben, at_phone("one"))] {
         says(account, audience, silent.clone(), silent.clone()).await;
     }
 }
@@ -613,10 +619,9 @@ pub async fn a_login_on_anything_else_is_undone(store: AnyStore) {
     assert!(store.bind(&serial("taken"), ben.number).await.unwrap());
     assert!(store.bind(&serial("hers"), anna.number).await.unwrap());
     let anna = reread(&store, anna.number).await;
-    log_in(&store, &anna, at_application("one")).await;
+    log_in(&store, &anna, at_phone("one")).await;
     let before = everything(&store).await;
-    let (session, renewed) =
-        (a_session(anna.number, at_application("one"), NOW.plus(Duration::from_secs(1))), verifier("renewed"));
+    let (session, renewed) = (a_session(anna.number, at_phone("one"), NOW.plus(Duration::from_secs(1))), verifier("renewed"));
     for (revision, bind) in [
         (anna.revision + 1, Some("free")),
         (anna.revision - 1, Some("free")),
@@ -632,6 +637,19 @@ pub async fn a_login_on_anything_else_is_undone(store: AnyStore) {
             assert_eq!(everything(&store).await, before, "{revision} {bind:?}");
         }
     }
+}
+
+pub async fn a_login_at_a_forbidden_application_is_undone(store: AnyStore) {
+    let anna = registered(&store, &["anna"]).await;
+    store.insert_application(&Application { enabled: false, ..an_application("forbidden") }).await.unwrap();
+    let before = everything(&store).await;
+    for id in ["forbidden", "unknown"] {
+        let session = a_session(anna.number, at_application(id), NOW);
+        assert!(store.commit_login(commit(&session, anna.revision)).await.unwrap().is_none(), "{id}");
+    }
+    assert_eq!(everything(&store).await, before);
+    assert!(store.enable_application(&"forbidden".parse().unwrap(), true).await.unwrap());
+    log_in(&store, &anna, at_application("forbidden")).await;
 }
 
 pub async fn login_binds_and_renews(store: AnyStore) {
@@ -653,17 +671,17 @@ pub async fn login_binds_and_renews(store: AnyStore) {
 pub async fn a_login_that_fails_is_undone(store: AnyStore) {
     let anna = registered(&store, &["anna"]).await;
     add_gateways(&store, &["free"]).await;
-    let first = log_in(&store, &anna, at_application("one")).await.session;
+    let first = log_in(&store, &anna, at_phone("one")).await.session;
     let before = everything(&store).await;
     let (free, renewed) = (serial("free"), verifier("renewed"));
-    let same_token = Session { access_hash: first.access_hash, ..a_session(anna.number, at_application("two"), NOW) };
-    let same_id = Session { id: first.id, ..a_session(anna.number, at_application("two"), NOW) };
+    let same_token = Session { access_hash: first.access_hash, ..a_session(anna.number, at_phone("two"), NOW) };
+    let same_id = Session { id: first.id, ..a_session(anna.number, at_phone("two"), NOW) };
     for session in [&same_id, &same_token] {
         let login = LoginCommit { bind: Some(&free), verifier: Some(&renewed), ..commit(session, anna.revision) };
         assert!(store.commit_login(login).await.is_err(), "an id and a token are one session's");
         assert_eq!(everything(&store).await, before);
     }
-    log_in(&store, &anna, at_application("two")).await;
+    log_in(&store, &anna, at_phone("two")).await;
 }
 
 /// Drops `call` after so many steps, as a server does when its client has gone: after an odd number when the call was just polled
@@ -690,8 +708,7 @@ pub async fn an_abandoned_login_is_whole_or_nothing(store: AnyStore) {
         let name = format!("person{steps}");
         let account = registered(&store, &[&name]).await;
         add_gateways(&store, &[&name]).await;
-        let (session, bind, renewed) =
-            (a_session(account.number, at_application("one"), NOW), serial(&name), verifier("renewed"));
+        let (session, bind, renewed) = (a_session(account.number, at_phone("one"), NOW), serial(&name), verifier("renewed"));
         let login = LoginCommit { bind: Some(&bind), verifier: Some(&renewed), ..commit(&session, account.revision) };
         let outcome = abandoned(store.commit_login(login), steps).await;
 
@@ -714,6 +731,7 @@ pub async fn sessions(store: AnyStore) {
     let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
     let mut rows = Vec::new();
     for name in ["one", "two", "three"] {
+        store.insert_application(&an_application(name)).await.unwrap();
         rows.push(log_in(&store, &anna, at_application(name)).await.session);
         rows.push(log_in(&store, &ben, at_device(name)).await.session);
     }
@@ -761,7 +779,7 @@ pub async fn logins_race_for_one_session(store: AnyStore) {
     let mut logins = JoinSet::new();
     for _ in 0..200 {
         let (store, anna) = (Arc::clone(&store), anna.clone());
-        logins.spawn(async move { log_in(&store, &anna, at_application("one")).await });
+        logins.spawn(async move { log_in(&store, &anna, at_phone("one")).await });
     }
     let done = logins.join_all().await;
     let firsts = done.iter().filter(|done| done.previous_ended_at.is_none()).count();
@@ -781,7 +799,7 @@ pub async fn logins_race_for_a_gateway(store: AnyStore) {
     for account in accounts {
         let store = Arc::clone(&store);
         logins.spawn(async move {
-            let (session, free) = (a_session(account.number, at_application("one"), NOW), serial("free"));
+            let (session, free) = (a_session(account.number, at_phone("one"), NOW), serial("free"));
             let login = LoginCommit { bind: Some(&free), ..commit(&session, account.revision) };
             store.commit_login(login).await.unwrap().map(|done| done.session.account)
         });
@@ -804,7 +822,7 @@ pub async fn logins_race_against_changes(store: AnyStore) {
         for call in 0..20 {
             let (store, account) = (Arc::clone(&store), account.clone());
             calls.spawn(async move {
-                let session = a_session(account.number, at_application(&format!("app{call}")), NOW);
+                let session = a_session(account.number, at_phone(&format!("app{call}")), NOW);
                 match call {
                     9 => assert!(store.enable_account(account.number, false).await.unwrap()),
                     10 => assert!(store.set_verifier(account.number, &verifier("second")).await.unwrap()),
@@ -861,7 +879,7 @@ pub async fn outlives_its_connections(store: AnyStore, reopen: impl AsyncFnOnce(
     assert!(store.set_min_app_version(&serial("two"), Some(&"2.0".parse().unwrap())).await.unwrap());
     assert!(store.remember_nonce(&at_application("one"), "nonce", NOW, keep).await.unwrap());
     assert_eq!(store.key_fingerprint("first").await.unwrap(), "first");
-    log_in(&store, &ben, at_application("one")).await;
+    log_in(&store, &ben, at_phone("one")).await;
     let (session, one, renewed) = (a_session(ben.number, at_device("one"), NOW), serial("one"), verifier("renewed"));
     let login = LoginCommit { bind: Some(&one), verifier: Some(&renewed), ..commit(&session, ben.revision) };
     assert!(store.commit_login(login).await.unwrap().is_some());
