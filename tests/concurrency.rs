@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 
-use crate::support::calls::md5;
+use crate::support::calls::{APPID, md5};
 use crate::support::{Ewelink, Fantem, Server};
 
 /// Nobody is turned away here: the queue for hashing may be as long as it gets.
@@ -103,4 +103,24 @@ async fn overload_is_refused() {
     assert!(refused.values().sum::<usize>() < 60, "some are served: {refused:?}");
     assert_eq!(refused.get("abroad"), None, "a redirection needs no hash");
     assert_eq!(ewelink.login(json!({})).await.body["region"], "cn", "and it recovers");
+}
+
+/// An application that is disabled while logins are under way keeps none of them.
+#[tokio::test]
+async fn no_login_outlives_its_application() {
+    let costly = [("HEARTHGATE_HASH__MEMORY_KIB", "16384"), ("HEARTHGATE_HASH__THREADS", "1"), PATIENT[0]];
+    let server = Server::dev_with(&costly);
+    let ewelink = Ewelink::new(&server);
+    let mut logins = JoinSet::new();
+    for _ in 0..50 {
+        let ewelink = ewelink.clone();
+        logins.spawn(async move { ewelink.login(json!({})).await.body["error"].clone() });
+    }
+    let first = logins.join_next().await.unwrap().unwrap();
+    assert!(first.is_null(), "{first}");
+    server.operate(&["app", "disable", APPID]);
+    let rest = logins.join_all().await;
+    assert!(rest.iter().all(|error| error.is_null() || *error == 406), "{rest:?}");
+    assert!(rest.iter().any(|error| *error == 406), "some were under way: {rest:?}");
+    assert_eq!(server.operate(&["session", "list"]), json!([]));
 }
