@@ -74,7 +74,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = Form::parse(&bytes);
+            if let Ok(form) = Form::parse(&bytes) {
+                let pairs = bytes.trim_ascii().split(|byte| *byte == b'&').filter(|pair| !pair.is_empty());
+                prop_assert_eq!(form.0.len(), pairs.count(), "each pair is a parameter of its own");
+            }
         }
 
         #[test]
