@@ -159,7 +159,8 @@ impl Core {
     /// Decides a login and, where it succeeds, makes it durable: the session, the binding of a gateway and the renewal of an
     /// outdated verifier are one transaction. A login that fails changes nothing.
     ///
-    /// Whether the account exists or not, exactly one password is hashed before the answer, unless it is refused cheaply before.
+    /// Whether the account exists or not, exactly one password is hashed before a refusal, unless it is refused cheaply before. A
+    /// password that was right is hashed once more where its verifier is outdated, or was changed meanwhile.
     ///
     /// # Errors
     /// [`LoginError`], the first that applies.

@@ -1,6 +1,6 @@
 //! Why a request failed, and what the dialect says of it: the one table of wire codes.
 
-use account::{AuthenticateError, HashError, LoginError, Region, StoreError};
+use account::{AuthenticateError, HashError, LoginError, Region};
 use axum::Json;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, StatusCode};
@@ -99,12 +99,6 @@ impl Failure {
             Self::Login(LoginError::OtherRegion(region)) => Some(region.clone()),
             _ => None,
         }
-    }
-}
-
-impl From<StoreError> for Failure {
-    fn from(error: StoreError) -> Self {
-        Self::Login(error.into())
     }
 }
 
