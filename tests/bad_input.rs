@@ -92,7 +92,7 @@ async fn fantem_bodies() {
 #[tokio::test]
 async fn unknown_paths_and_methods() {
     let server = Server::dev();
-    let client = reqwest::Client::new();
+    let client = crate::support::client();
     let (not_found, not_allowed) = (fantem_error(2, "NOT_FOUND"), fantem_error(2, "METHOD_NOT_ALLOWED"));
     for (method, path, status, expected) in [
         ("GET", "/api/user/login", 405, ewelink_error(405)),

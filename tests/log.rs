@@ -47,7 +47,7 @@ async fn each_attempt_is_one_line() {
 #[tokio::test]
 async fn request_ids_are_the_servers_own() {
     let server = Server::dev();
-    let ask = || reqwest::Client::new().get(&server.http).header("x-request-id", "mine").send();
+    let ask = || crate::support::client().get(&server.http).header("x-request-id", "mine").send();
     let (one, two) = (ask().await.unwrap(), ask().await.unwrap());
     let id = |response: &reqwest::Response| response.headers()["x-request-id"].to_str().unwrap().to_owned();
     assert_eq!(id(&one).len(), 16);

@@ -39,7 +39,7 @@ pub struct Ewelink {
 impl Ewelink {
     pub fn new(server: &Server) -> Self {
         let url = format!("{}/api/user/login", server.http);
-        Self { url, secret: SECRET.into(), host: None, client: reqwest::Client::new() }
+        Self { url, secret: SECRET.into(), host: None, client: crate::support::client() }
     }
 
     pub fn at_host(mut self, host: &str) -> Self {
@@ -99,7 +99,7 @@ pub struct Fantem {
 
 impl Fantem {
     pub fn new(server: &Server) -> Self {
-        Self { url: format!("{}/accounts/login", server.http), client: reqwest::Client::new() }
+        Self { url: format!("{}/accounts/login", server.http), client: crate::support::client() }
     }
 
     /// The sample login of the documents.

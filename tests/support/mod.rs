@@ -7,3 +7,15 @@ pub mod server;
 pub use answer::{Answer, assert_answer};
 pub use calls::{Ewelink, Fantem};
 pub use server::Server;
+
+/// An HTTP client.
+pub fn client() -> reqwest::Client {
+    client_builder().build().unwrap()
+}
+
+/// An HTTP client that still can be changed.
+pub fn client_builder() -> reqwest::ClientBuilder {
+    // Another test in the same process may have done so.
+    drop(rustls::crypto::ring::default_provider().install_default());
+    reqwest::Client::builder()
+}

@@ -47,7 +47,7 @@ pub(crate) fn check_version(device: &Device, gateway: &Gateway) -> Result<(), Lo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::{DeviceKind, GatewayKind, Guid};
+    use crate::device::{DeviceKind, Facts, GatewayKind, Guid, Identity};
     use crate::random::SystemRng;
     use crate::time::Timestamp;
 
@@ -59,6 +59,10 @@ mod tests {
             serial: serial.parse().unwrap(),
             guid: Guid::draw(&SystemRng),
             kind: GatewayKind::Cube,
+            identity: Identity::default(),
+            name: None,
+            connect_method: None,
+            facts: Facts::new(),
             min_app_version: None,
             account,
             registered_at: Timestamp(0),
@@ -94,6 +98,8 @@ mod tests {
             guid: Guid::draw(&SystemRng),
             kind: DeviceKind::Touch,
             app_version: version.map(Into::into),
+            name: None,
+            facts: Facts::new(),
             registered_at: Timestamp(0),
         };
         let gateway =

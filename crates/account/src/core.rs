@@ -1,12 +1,16 @@
 //! The core itself, and who may call it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use crate::account::{Account, AccountNumber};
 use crate::application::{Application, ApplicationSecret, Profile};
 use crate::hasher::PasswordHasher;
 use crate::identifier::Identifier;
 use crate::master_key::MasterKey;
+use crate::message::Notifier;
 use crate::random::Rng;
+use crate::session::Audience;
 use crate::store::{Store, StoreError};
 use crate::time::Clock;
 
@@ -16,7 +20,24 @@ pub struct Core {
     pub(crate) hasher: Arc<dyn PasswordHasher>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
+    pub(crate) notifier: Arc<dyn Notifier>,
+    /// The pause before a message is tried a second time; it doubles with each try.
+    pub(crate) retry_pause: Duration,
     pub(crate) key: MasterKey,
+}
+
+/// What the core needs of the world.
+pub struct Ports {
+    /// Where everything is kept.
+    pub store: Arc<dyn Store>,
+    /// Who makes and checks verifiers.
+    pub hasher: Arc<dyn PasswordHasher>,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where randomness comes from.
+    pub rng: Arc<dyn Rng>,
+    /// Who delivers messages.
+    pub notifier: Arc<dyn Notifier>,
 }
 
 /// An application that has proven who it is. Only [`Core::authenticate`] makes one.
@@ -30,10 +51,10 @@ impl Authenticated {
         self.0.profile
     }
 
-    /// The application.
+    /// Where its sessions are valid.
     #[must_use]
-    pub fn application(&self) -> &Application {
-        &self.0
+    pub fn audience(&self) -> Audience {
+        Audience::Application(self.0.id.clone())
     }
 }
 
@@ -58,16 +79,11 @@ pub enum AuthenticateError {
 }
 
 impl Core {
-    /// Puts the core together with its ports.
+    /// Puts the core together with its ports. `retry_pause` is the pause before a message is tried a second time.
     #[must_use]
-    pub fn new(
-        store: Arc<dyn Store>,
-        hasher: Arc<dyn PasswordHasher>,
-        clock: Arc<dyn Clock>,
-        rng: Arc<dyn Rng>,
-        key: MasterKey,
-    ) -> Self {
-        Self { store, hasher, clock, rng, key }
+    pub fn new(ports: Ports, retry_pause: Duration, key: MasterKey) -> Self {
+        let Ports { store, hasher, clock, rng, notifier } = ports;
+        Self { store, hasher, clock, rng, notifier, retry_pause, key }
     }
 
     /// The clock that decides.
@@ -82,18 +98,41 @@ impl Core {
         &*self.rng
     }
 
-    /// Finds the application called `id` and checks that `signature` is its HMAC-SHA256 of `message`.
+    /// Finds the application called `id` and checks that `signature` is its HMAC-SHA256 of one of `messages`: the same request can
+    /// be written in more than one way.
     ///
     /// # Errors
     /// [`AuthenticateError`].
-    pub async fn authenticate(&self, id: &str, message: &[u8], signature: &[u8]) -> Result<Authenticated, AuthenticateError> {
+    pub async fn authenticate(
+        &self,
+        id: &str,
+        messages: &[impl AsRef<[u8]>],
+        signature: &[u8],
+    ) -> Result<Authenticated, AuthenticateError> {
         let id = id.parse().map_err(|_| AuthenticateError::Unknown)?;
         let application = self.store.application(&id).await?.ok_or(AuthenticateError::Unknown)?;
         if !application.enabled {
             return Err(AuthenticateError::Disabled);
         }
         let secret = ApplicationSecret::open(&self.key, &application).map_err(AuthenticateError::Sealed)?;
-        if secret.signed(message, signature) { Ok(Authenticated(application)) } else { Err(AuthenticateError::Signature) }
+        let signed = messages.iter().any(|message| secret.signed(message.as_ref(), signature));
+        if signed { Ok(Authenticated(application)) } else { Err(AuthenticateError::Signature) }
+    }
+
+    /// Finds the account that has this identifier.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn account_named(&self, identifier: &Identifier) -> Result<Option<Account>, StoreError> {
+        self.store.account_named(identifier).await
+    }
+
+    /// Finds the account with this number.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn account(&self, number: AccountNumber) -> Result<Option<Account>, StoreError> {
+        self.store.account(number).await
     }
 
     /// Whether an account has this identifier.

@@ -1,5 +1,6 @@
 //! Devices that log in, and gateways that are bound to accounts.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use crate::account::AccountNumber;
@@ -82,6 +83,34 @@ kinds! {
     }
 }
 
+/// What a device reports of itself that decides nothing: its maker, model, system and the like, by the names it uses.
+pub type Facts = BTreeMap<String, String>;
+
+/// What a gateway is recognised by, besides its serial number. A gateway that an operator registered has none of it until it
+/// registers itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its id on the peer-to-peer network.
+    pub ptop_uid: Option<String>,
+    /// The hardware address of its Wi-Fi.
+    pub wifi_mac: Option<String>,
+    /// The hardware address of its Bluetooth.
+    pub bluetooth_mac: Option<String>,
+    /// Its own random code; the factory's default code, which many have, counts as none.
+    pub random_code: Option<String>,
+}
+
+impl Identity {
+    /// The factory's default code (`fantem` §5).
+    pub const DEFAULT_RANDOM_CODE: &str = "RD000000";
+
+    /// Its parts, in a fixed order.
+    #[must_use]
+    pub fn parts(&self) -> [Option<&str>; 4] {
+        [&self.ptop_uid, &self.wifi_mac, &self.bluetooth_mac, &self.random_code].map(Option::as_deref)
+    }
+}
+
 /// A touch panel or phone that may log in.
 #[derive(Debug, Clone)]
 pub struct Device {
@@ -93,6 +122,10 @@ pub struct Device {
     pub kind: DeviceKind,
     /// The version of its app as it reported it; need not be a version that we can read.
     pub app_version: Option<String>,
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// What else it reported.
+    pub facts: Facts,
     /// When it was registered.
     pub registered_at: Timestamp,
 }
@@ -106,10 +139,27 @@ pub struct Gateway {
     pub guid: Guid,
     /// What it is.
     pub kind: GatewayKind,
+    /// What it is recognised by.
+    pub identity: Identity,
+    /// What its owner calls it.
+    pub name: Option<String>,
+    /// How it can be reached on the peer-to-peer network: `v1` or `v2`.
+    pub connect_method: Option<String>,
+    /// What else it reported.
+    pub facts: Facts,
     /// The lowest version of an app that may log in with it.
     pub min_app_version: Option<AppVersion>,
     /// The account it is bound to.
     pub account: Option<AccountNumber>,
     /// When it was registered.
     pub registered_at: Timestamp,
+}
+
+impl Gateway {
+    /// Whether this is the gateway with that serial number and identity. What is not known of it yet fits anything.
+    #[must_use]
+    pub fn is(&self, serial: &Serial, identity: &Identity) -> bool {
+        let fits = |(known, reported): (Option<&str>, Option<&str>)| known.is_none() || known == reported;
+        self.serial == *serial && self.identity.parts().into_iter().zip(identity.parts()).all(fits)
+    }
 }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::password::{PasswordDigest, Verifier};
+use secrecy::SecretString;
+
+use crate::password::{Candidate, PasswordDigest, Verifier};
 
 /// Makes and checks verifiers. Hashing is the scarce resource: an implementation bounds how many wait for it.
 #[async_trait::async_trait]
@@ -13,11 +15,23 @@ pub trait PasswordHasher: Send + Sync {
     /// [`HashError`].
     async fn hash(&self, digest: PasswordDigest) -> Result<Verifier, HashError>;
 
+    /// Makes a verifier of the SHA-256 of a digest, in hex, as it comes from elsewhere ([`Scheme::Sha256OfDigest`](crate::Scheme)).
+    ///
+    /// # Errors
+    /// [`HashError`].
+    async fn wrap(&self, sha256: SecretString) -> Result<Verifier, HashError>;
+
+    /// Whether a verifier from elsewhere can be checked here, at a bearable cost.
+    ///
+    /// # Errors
+    /// [`HashError::Broken`], with what is wrong with it.
+    fn check(&self, verifier: &Verifier) -> Result<(), HashError>;
+
     /// Checks a password against `verifier`. `None` stands for an account that does not exist: it costs the same and is never right.
     ///
     /// # Errors
     /// [`HashError`].
-    async fn verify(&self, digest: PasswordDigest, verifier: Option<Verifier>) -> Result<Verdict, HashError>;
+    async fn verify(&self, candidate: Candidate, verifier: Option<Verifier>) -> Result<Verdict, HashError>;
 }
 
 /// What [`PasswordHasher::verify`] found.

@@ -2,21 +2,23 @@
 
 use std::time::Duration;
 
-use crate::account::{Account, ObjectId, Standing};
+use crate::account::{Account, AccountNumber, ObjectId, Standing};
 use crate::binding;
+use crate::code::{CodeError, ProvenCode, Purpose};
 use crate::core::{Authenticated, Core};
 use crate::device::{Device, DeviceKind, Gateway, Serial};
 use crate::hasher::{HashError, Verdict};
 use crate::identifier::Identifier;
-use crate::password::{PasswordDigest, Verifier};
+use crate::message::Address;
+use crate::password::{Candidate, Verifier};
 use crate::region::Region;
-use crate::session::{Audience, Client, Session, Terms, Tokens};
-use crate::store::{LoginCommit, LoginDone, StoreError};
+use crate::session::{Audience, Client, Opening, Session, Terms, Tokens};
+use crate::store::{LoginCommit, LoginDone, LoginOutcome, StoreError};
 use crate::time::Timestamp;
 use crate::token::Token;
 
 /// How often a login is decided anew because its account changed meanwhile, before it is given up.
-const ATTEMPTS: usize = 8;
+pub(crate) const ATTEMPTS: usize = 8;
 
 /// Somebody wants to log in.
 #[derive(Debug)]
@@ -24,7 +26,7 @@ pub struct Login {
     /// Who they say they are.
     pub identifier: Identifier,
     /// What they prove it with.
-    pub password: PasswordDigest,
+    pub credential: Credential,
     /// What they call from.
     pub caller: Caller,
     /// The region that was asked; `None` where the dialect knows no regions and every region served here is meant.
@@ -37,17 +39,31 @@ pub struct Login {
     pub nonce: Option<(String, Duration)>,
 }
 
+/// What somebody proves with who they are.
+#[derive(Debug)]
+pub enum Credential {
+    /// The account's password.
+    Password(Candidate),
+    /// A code that was sent to the address they log in with.
+    Code(String),
+}
+
 /// What somebody logs in from.
 #[derive(Debug)]
 pub enum Caller {
     /// An application that has signed the request.
     Application(Authenticated),
-    /// A touch panel or phone.
-    Device {
+    /// A touch panel or phone whose account must have one gateway.
+    Panel {
         /// Its serial number.
         serial: Serial,
         /// The gateway that it named.
         gateway: Option<Serial>,
+    },
+    /// A touch panel or phone whose account may have any number of gateways.
+    Device {
+        /// Its serial number.
+        serial: Serial,
     },
 }
 
@@ -56,8 +72,8 @@ impl Caller {
     #[must_use]
     pub fn audience(&self) -> Audience {
         match self {
-            Self::Application(application) => Audience::Application(application.0.id.clone()),
-            Self::Device { serial, .. } => Audience::Device(serial.clone()),
+            Self::Application(application) => application.audience(),
+            Self::Panel { serial, .. } | Self::Device { serial } => Audience::Device(serial.clone()),
         }
     }
 }
@@ -102,6 +118,9 @@ pub enum LoginError {
     /// The password is wrong.
     #[error("wrong password")]
     PasswordWrong,
+    /// The code proves nothing.
+    #[error("{0}")]
+    CodeWrong(CodeError),
     /// The operator has disabled the account.
     #[error("the account is disabled")]
     AccountDisabled,
@@ -131,6 +150,15 @@ pub enum LoginError {
     Store(#[from] StoreError),
 }
 
+impl From<CodeError> for LoginError {
+    fn from(error: CodeError) -> Self {
+        match error {
+            CodeError::Store(error) => Self::Store(error),
+            error => Self::CodeWrong(error),
+        }
+    }
+}
+
 impl LoginError {
     /// Whether it is the server's fault: nothing about the request would have made it succeed.
     #[must_use]
@@ -148,11 +176,45 @@ impl LoginError {
     }
 }
 
-/// The password was right for this verifier.
-struct Proof {
-    verifier: Verifier,
-    /// The verifier to put in its place, if it is outdated.
-    renewed: Option<Verifier>,
+/// A login that could never be committed because its account changed each time.
+pub(crate) fn unsteady() -> StoreError {
+    StoreError::Unavailable("the account never held still long enough".into())
+}
+
+/// What has been proven.
+enum Proof {
+    /// The password was right for this verifier.
+    Password {
+        verifier: Verifier,
+        /// The verifier to put in its place, if it is outdated.
+        renewed: Option<Verifier>,
+    },
+    /// The code was right.
+    Code(ProvenCode),
+}
+
+impl Proof {
+    /// Whether it is one for the account as it is now.
+    fn holds_for(&self, account: &Account) -> bool {
+        match self {
+            Self::Password { verifier, .. } => verifier.phc() == account.verifier.phc(),
+            Self::Code(_) => true,
+        }
+    }
+
+    fn renewed(&self) -> Option<&Verifier> {
+        match self {
+            Self::Password { renewed, .. } => renewed.as_ref(),
+            Self::Code(_) => None,
+        }
+    }
+
+    fn spend(&self) -> Option<&ProvenCode> {
+        match self {
+            Self::Password { .. } => None,
+            Self::Code(code) => Some(code),
+        }
+    }
 }
 
 impl Core {
@@ -168,7 +230,7 @@ impl Core {
         let device = self.admit(&login.caller).await?;
         let mut account = self.locate(login).await?;
         self.refuse_replay(login).await?;
-        let mut proof = self.check_password(login, &account).await?;
+        let mut proof = self.check_credential(login, &account).await?;
         for _ in 0..ATTEMPTS {
             self.check_standing(&account)?;
             if let Some(logged_in) = self.commit(login, device.as_ref(), &account, &proof).await? {
@@ -177,17 +239,18 @@ impl Core {
             // What it was decided on has changed meanwhile: decide anew. The proof holds as long as the verifier does.
             self.check_caller(&login.caller).await?;
             account = self.locate(login).await?;
-            if proof.verifier.phc() != account.verifier.phc() {
-                proof = self.check_password(login, &account).await?;
+            if !proof.holds_for(&account) {
+                proof = self.check_credential(login, &account).await?;
             }
         }
-        Err(StoreError::Unavailable("the account never held still long enough to log in".into()).into())
+        Err(unsteady().into())
     }
 
     /// Checks what the login comes from, before anything about the account.
     async fn admit(&self, caller: &Caller) -> Result<Option<Device>, LoginError> {
-        let Caller::Device { serial, gateway } = caller else { return Ok(None) };
+        let (Caller::Panel { serial, .. } | Caller::Device { serial }) = caller else { return Ok(None) };
         let device = self.store.device(serial).await?.ok_or(LoginError::DeviceUnknown)?;
+        let Caller::Panel { gateway, .. } = caller else { return Ok(Some(device)) };
         match gateway {
             None if device.kind == DeviceKind::Touch => Err(LoginError::GatewayMissing),
             None => Ok(Some(device)),
@@ -208,7 +271,9 @@ impl Core {
     async fn locate(&self, login: &Login) -> Result<Account, LoginError> {
         let Some(account) = self.store.account_named(&login.identifier).await? else {
             // An unknown account costs what a wrong password costs.
-            self.hasher.verify(login.password.clone(), None).await?;
+            if let Credential::Password(candidate) = &login.credential {
+                self.hasher.verify(candidate.clone(), None).await?;
+            }
             return Err(LoginError::AccountUnknown);
         };
         match &login.region {
@@ -223,14 +288,22 @@ impl Core {
         if new { Ok(()) } else { Err(LoginError::Replayed) }
     }
 
-    async fn check_password(&self, login: &Login, account: &Account) -> Result<Proof, LoginError> {
+    async fn check_credential(&self, login: &Login, account: &Account) -> Result<Proof, LoginError> {
+        match (&login.credential, Address::try_from(login.identifier.clone())) {
+            (Credential::Password(candidate), _) => self.check_password(candidate, account).await,
+            (Credential::Code(code), Ok(address)) => Ok(Proof::Code(self.check_code(Purpose::LogIn, &address, code).await?)),
+            (Credential::Code(_), Err(_)) => Err(LoginError::CodeWrong(CodeError::Wrong)),
+        }
+    }
+
+    async fn check_password(&self, candidate: &Candidate, account: &Account) -> Result<Proof, LoginError> {
         let verifier = account.verifier.clone();
-        let renewed = match self.hasher.verify(login.password.clone(), Some(verifier.clone())).await? {
+        let renewed = match self.hasher.verify(candidate.clone(), Some(verifier.clone())).await? {
             Verdict::Wrong => return Err(LoginError::PasswordWrong),
             Verdict::Right => None,
-            Verdict::RightButOutdated => Some(self.hasher.hash(login.password.clone()).await?),
+            Verdict::RightButOutdated => Some(self.hasher.hash(candidate.digest().clone()).await?),
         };
-        Ok(Proof { verifier, renewed })
+        Ok(Proof::Password { verifier, renewed })
     }
 
     /// Checks what only the owner may hear of.
@@ -253,26 +326,38 @@ impl Core {
         account: &Account,
         proof: &Proof,
     ) -> Result<Option<LoggedIn>, LoginError> {
-        let bind = match device {
-            Some(device) => self.bind_at_login(login, device, account).await?,
-            None => None,
+        let bind = match (&login.caller, device) {
+            (Caller::Panel { gateway, .. }, Some(device)) => self.bind_at_login(gateway.as_ref(), device, account).await?,
+            _ => None,
         };
-        let (session, tokens) = self.begin_session(login, account);
+        let opening = Opening { audience: login.caller.audience(), terms: login.terms, client: login.client.clone() };
+        let (session, tokens) = self.begin_session(&opening, account.number);
         let commit = LoginCommit {
             revision: account.revision,
             session: &session,
             bind: bind.as_ref().map(|gateway| &gateway.serial),
-            verifier: proof.renewed.as_ref(),
+            verifier: proof.renewed(),
+            spend: proof.spend(),
         };
-        let done = self.store.commit_login(commit).await?;
-        let account = account.clone();
-        Ok(done.map(|LoginDone { session, previous_ended_at }| LoggedIn { account, session, tokens, previous_ended_at }))
+        match self.store.commit_login(commit).await? {
+            LoginOutcome::Done(done) => {
+                let LoginDone { session, previous_ended_at } = *done;
+                Ok(Some(LoggedIn { account: account.clone(), session, tokens, previous_ended_at }))
+            }
+            LoginOutcome::Stale => Ok(None),
+            LoginOutcome::Spent => Err(CodeError::Used.into()),
+        }
     }
 
-    async fn bind_at_login(&self, login: &Login, device: &Device, account: &Account) -> Result<Option<Gateway>, LoginError> {
-        let named = match &login.caller {
-            Caller::Device { gateway: Some(serial), .. } => self.store.gateway(serial).await?,
-            _ => None,
+    async fn bind_at_login(
+        &self,
+        named: Option<&Serial>,
+        device: &Device,
+        account: &Account,
+    ) -> Result<Option<Gateway>, LoginError> {
+        let named = match named {
+            Some(serial) => self.store.gateway(serial).await?,
+            None => None,
         };
         let own = self.store.gateways_of(account.number).await?;
         let binding = binding::decide(account.number, named.as_ref(), &own)?;
@@ -280,20 +365,22 @@ impl Core {
         Ok(binding.bind.then(|| binding.governing.clone()))
     }
 
-    fn begin_session(&self, login: &Login, account: &Account) -> (Session, Tokens) {
+    /// A new session and its tokens, not stored yet.
+    pub(crate) fn begin_session(&self, opening: &Opening, account: AccountNumber) -> (Session, Tokens) {
         let now = self.clock.now();
-        let draw = || Token::draw(self.rng(), login.terms.token_length);
+        let Opening { audience, terms, client } = opening;
+        let draw = || Token::draw(self.rng(), terms.token_length);
         let tokens = Tokens { access: draw(), refresh: draw() };
         let session = Session {
             id: ObjectId::draw(self.rng()),
-            account: account.number,
-            audience: login.caller.audience(),
+            account,
+            audience: audience.clone(),
             access_hash: tokens.access.hash(),
-            access_expires_at: now.plus(login.terms.access_lifetime),
+            access_expires_at: now.plus(terms.access_lifetime),
             refresh_hash: tokens.refresh.hash(),
-            refresh_expires_at: now.plus(login.terms.refresh_lifetime),
+            refresh_expires_at: now.plus(terms.refresh_lifetime),
             created_at: now,
-            client: login.client.clone(),
+            client: client.clone(),
         };
         (session, tokens)
     }

@@ -11,6 +11,8 @@ use secrecy::{ExposeSecret, SecretBox, SecretString};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
+use crate::code::Purpose;
+use crate::message::Address;
 use crate::random::{self, Rng};
 use crate::text::Malformed;
 
@@ -78,12 +80,25 @@ impl MasterKey {
         XChaCha20Poly1305::new(&self.derive("seal").into())
     }
 
-    fn derive(&self, purpose: &str) -> [u8; 32] {
-        let mut mac = Hmac::<Sha256>::new_from_slice(self.0.expose_secret()).expect("HMAC takes keys of any length");
-        mac.update(b"hearthgate/");
-        mac.update(purpose.as_bytes());
-        mac.finalize().into_bytes().into()
+    /// What the store keeps of a code: six digits alone could be tried out on a plain hash.
+    pub(crate) fn code_hash(&self, purpose: Purpose, address: &Address, code: &str) -> String {
+        hex::encode(self.mac("code", &[purpose.as_str(), address.as_str(), code]))
     }
+
+    /// A keyed hash of `parts`, for one purpose. No part may hold a NUL.
+    pub(crate) fn mac(&self, purpose: &str, parts: &[&str]) -> [u8; 32] {
+        hmac(&self.derive(purpose), parts.join("\0").as_bytes())
+    }
+
+    fn derive(&self, purpose: &str) -> [u8; 32] {
+        hmac(self.0.expose_secret(), format!("hearthgate/{purpose}").as_bytes())
+    }
+}
+
+fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("HMAC takes keys of any length");
+    mac.update(message);
+    mac.finalize().into_bytes().into()
 }
 
 impl fmt::Debug for MasterKey {

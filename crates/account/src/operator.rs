@@ -3,7 +3,7 @@
 use crate::account::{Account, AccountNumber, Activation, ApiKey, Details, ObjectId, Standing};
 use crate::application::{Application, ApplicationId, ApplicationSecret, Profile};
 use crate::core::Core;
-use crate::device::{Device, DeviceKind, Gateway, GatewayKind, Guid, Serial};
+use crate::device::{Device, DeviceKind, Facts, Gateway, GatewayKind, Guid, Identity, Serial};
 use crate::hasher::HashError;
 use crate::identifier::{Email, Identifier, Phone, UserName};
 use crate::password::PasswordDigest;
@@ -229,7 +229,9 @@ impl Core {
         app_version: Option<AppVersion>,
     ) -> Result<Device, OperatorError> {
         let guid = Guid::draw(self.rng());
-        let device = Device { serial, guid, kind, app_version: app_version.map(Into::into), registered_at: self.clock.now() };
+        let app_version = app_version.map(Into::into);
+        let registered_at = self.clock.now();
+        let device = Device { serial, guid, kind, app_version, name: None, facts: Facts::new(), registered_at };
         self.store.insert_device(&device).await.map_err(taken(format!("device {}", device.serial)))?;
         Ok(device)
     }
@@ -253,7 +255,18 @@ impl Core {
         min_app_version: Option<AppVersion>,
     ) -> Result<Gateway, OperatorError> {
         let guid = Guid::draw(self.rng());
-        let gateway = Gateway { serial, guid, kind, min_app_version, account: None, registered_at: self.clock.now() };
+        let gateway = Gateway {
+            serial,
+            guid,
+            kind,
+            identity: Identity::default(),
+            name: None,
+            connect_method: None,
+            facts: Facts::new(),
+            min_app_version,
+            account: None,
+            registered_at: self.clock.now(),
+        };
         self.store.insert_gateway(&gateway).await.map_err(taken(format!("gateway {}", gateway.serial)))?;
         Ok(gateway)
     }
@@ -302,7 +315,7 @@ impl Core {
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Store`].
     pub async fn unbind_gateway(&self, gateway: &Serial) -> Result<(), OperatorError> {
-        if !self.store.unbind(gateway).await? {
+        if !self.store.unbind(gateway, None).await? {
             self.gateway(gateway).await?;
         }
         Ok(())

@@ -2,6 +2,8 @@
 
 use md5::{Digest, Md5};
 use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
 
 use crate::text::Malformed;
 
@@ -65,6 +67,18 @@ impl PasswordDigest {
         if text.len() == 32 && hex { Ok(Self(text.into())) } else { Err(Malformed("is not an MD5 in lower-case hex")) }
     }
 
+    /// Whether it is the same digest, compared in constant time.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.expose().as_bytes().ct_eq(other.expose().as_bytes()).into()
+    }
+
+    /// The SHA-256 of the digest, in hex: what some systems stored.
+    #[must_use]
+    pub fn sha256(&self) -> SecretString {
+        hex::encode(Sha256::digest(self.0.expose_secret())).into()
+    }
+
     /// The 32 hex digits, for the hasher.
     #[must_use]
     pub fn expose(&self) -> &str {
@@ -72,11 +86,89 @@ impl PasswordDigest {
     }
 }
 
-/// What is stored of a password: Argon2id over its digest with the server's pepper, as a PHC string.
+/// A password that is to be checked: always its digest, and the password itself where the dialect sends it. Verifiers from elsewhere
+/// may have been made of the one or the other.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    digest: PasswordDigest,
+    password: Option<Password>,
+}
+
+impl Candidate {
+    /// The digest, which is what verifiers are made of here.
+    #[must_use]
+    pub fn digest(&self) -> &PasswordDigest {
+        &self.digest
+    }
+
+    /// The password, where it is known.
+    #[must_use]
+    pub fn password(&self) -> Option<&str> {
+        self.password.as_ref().map(|password| password.0.expose_secret())
+    }
+}
+
+impl From<Password> for Candidate {
+    fn from(password: Password) -> Self {
+        Self { digest: password.digest(), password: Some(password) }
+    }
+}
+
+impl From<PasswordDigest> for Candidate {
+    fn from(digest: PasswordDigest) -> Self {
+        Self { digest, password: None }
+    }
+}
+
+/// What a verifier was made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Argon2id with the pepper, over the digest. Everything that is made here is of this kind; the others come from elsewhere and are
+    /// renewed at their owners' next login.
+    Own,
+    /// Argon2id with the pepper, over the SHA-256 of the digest.
+    Sha256OfDigest,
+    /// bcrypt, over the password.
+    Bcrypt,
+    /// bcrypt, over the digest.
+    BcryptOfDigest,
+    /// Argon2 as it came, over the password.
+    Argon2,
+    /// Argon2 as it came, over the digest.
+    Argon2OfDigest,
+}
+
+impl Scheme {
+    /// What stands before the hash of a verifier that is not of our own making.
+    const PREFIXES: [(Self, &str); 5] = [
+        (Self::Sha256OfDigest, "sha256-md5:"),
+        (Self::Bcrypt, "bcrypt:"),
+        (Self::BcryptOfDigest, "bcrypt-md5:"),
+        (Self::Argon2, "argon2:"),
+        (Self::Argon2OfDigest, "argon2-md5:"),
+    ];
+}
+
+/// What is stored of a password: Argon2id over its digest with the server's pepper, as a PHC string; or, until its owner's next login,
+/// what another system stored of it, with its [`Scheme`] before it.
 #[derive(Clone)]
 pub struct Verifier(String);
 
 impl Verifier {
+    /// Puts a hash together with what it was made of.
+    #[must_use]
+    pub fn of(scheme: Scheme, hash: &str) -> Self {
+        let prefix = Scheme::PREFIXES.into_iter().find(|(known, _)| *known == scheme).map_or("", |(_, prefix)| prefix);
+        Self(format!("{prefix}{hash}"))
+    }
+
+    /// What it was made of, and the hash.
+    #[must_use]
+    pub fn parts(&self) -> (Scheme, &str) {
+        let foreign = Scheme::PREFIXES.into_iter().find_map(|(scheme, prefix)| Some((scheme, self.0.strip_prefix(prefix)?)));
+        foreign.unwrap_or((Scheme::Own, &self.0))
+    }
+
     /// Takes a PHC string from the hasher or the store.
     #[must_use]
     pub fn from_phc(phc: String) -> Self {

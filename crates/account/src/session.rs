@@ -49,6 +49,17 @@ pub struct Terms {
     pub refresh_lifetime: Duration,
 }
 
+/// A session that is to begin.
+#[derive(Debug, Clone)]
+pub struct Opening {
+    /// Where it will be valid.
+    pub audience: Audience,
+    /// What the dialect promises.
+    pub terms: Terms,
+    /// The program at the other end.
+    pub client: Client,
+}
+
 /// What is known of the program at the other end.
 #[derive(Debug, Clone)]
 pub struct Client {

@@ -7,13 +7,18 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::account::{Account, AccountNumber, Activation, ObjectId};
+use crate::account::{Account, AccountNumber, Activation, Details, ObjectId};
 use crate::application::{Application, ApplicationId};
-use crate::device::{Device, Gateway, Serial};
+use crate::code::{Limit, ProvenCode, Purpose, StoredCode};
+use crate::device::{Device, Gateway, Guid, Identity, Serial};
 use crate::identifier::Identifier;
+use crate::link::Link;
+use crate::message::{Address, Queued};
 use crate::password::Verifier;
+use crate::refresh::SpentToken;
 use crate::session::{Audience, Session};
 use crate::time::Timestamp;
+use crate::token::TokenHash;
 use crate::version::AppVersion;
 
 #[cfg(feature = "contract")]
@@ -60,6 +65,19 @@ pub struct LoginCommit<'a> {
     pub bind: Option<&'a Serial>,
     /// The verifier to put in place of an outdated one.
     pub verifier: Option<&'a Verifier>,
+    /// The code that proved the login, to be used up by it.
+    pub spend: Option<&'a ProvenCode>,
+}
+
+/// What became of a login.
+#[derive(Debug)]
+pub enum LoginOutcome {
+    /// It is true now.
+    Done(Box<LoginDone>),
+    /// What it was decided on is no longer so (the account's revision, the gateway free, the application enabled).
+    Stale,
+    /// The code was used up meanwhile.
+    Spent,
 }
 
 /// What a committed login found.
@@ -69,6 +87,199 @@ pub struct LoginDone {
     pub session: Session,
     /// When the replaced session ended: now, or when its access token had run out.
     pub previous_ended_at: Option<Timestamp>,
+}
+
+impl LoginOutcome {
+    /// The login, if it is true now.
+    #[must_use]
+    pub fn done(self) -> Option<LoginDone> {
+        match self {
+            Self::Done(done) => Some(*done),
+            Self::Stale | Self::Spent => None,
+        }
+    }
+}
+
+/// What proved an address, to be used up by what it allows.
+#[derive(Debug, Clone, Copy)]
+pub enum Spend<'a> {
+    /// A code.
+    Code(&'a ProvenCode),
+    /// A link.
+    Link(&'a Link),
+}
+
+/// A new code, which takes the place of an older one for the same purpose and address.
+#[derive(Debug, Clone, Copy)]
+pub struct NewCode<'a> {
+    /// What it is for.
+    pub purpose: Purpose,
+    /// Its keyed hash.
+    pub hash: &'a str,
+    /// The end of its life.
+    pub expires_at: Timestamp,
+}
+
+/// A message to an address that is limited in how many it gets, and what the message makes valid.
+#[derive(Debug)]
+pub struct Mailing<'a> {
+    /// The address.
+    pub address: &'a Address,
+    /// The code that is in it.
+    pub code: Option<NewCode<'a>>,
+    /// The link that is in it.
+    pub link: Option<&'a Link>,
+    /// The message; it takes the place of an older one about the same that still waits.
+    pub message: &'a Queued,
+    /// How many may be sent to the address.
+    pub limits: &'a [Limit],
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// What became of a mailing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mailed {
+    /// It is queued, and its code or link is valid.
+    Queued,
+    /// The address has got too many; nothing was changed.
+    TooOften {
+        /// When to try again.
+        retry_after: Duration,
+    },
+}
+
+/// An account that is to come to be, with everything that belongs to it, or not at all.
+#[derive(Debug)]
+pub struct Creation<'a> {
+    /// The account. Its number is not decided yet.
+    pub account: &'a Account,
+    /// An account that has one of the identifiers, is not activated and whose activation ends by then makes place.
+    pub replaceable_before: Timestamp,
+    /// The code that proved its address, to be used up by it.
+    pub spend: Option<&'a ProvenCode>,
+    /// Its first session.
+    pub session: Option<&'a Session>,
+    /// Its activation link.
+    pub link: Option<&'a Link>,
+    /// The message with that link.
+    pub message: Option<&'a Queued>,
+    /// How many messages may be sent to its address.
+    pub limits: &'a [Limit],
+    /// The present.
+    pub now: Timestamp,
+}
+
+/// What became of a creation.
+#[derive(Debug)]
+pub enum Created {
+    /// The account's number.
+    Account(AccountNumber),
+    /// One of its identifiers is another account's.
+    Taken,
+    /// The code was used up meanwhile.
+    Spent,
+    /// Its address has got too many messages.
+    TooOften {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The session's application is disabled.
+    Closed,
+}
+
+/// Which of an account's sessions end.
+#[derive(Debug, Clone, Copy)]
+pub enum Ending<'a> {
+    /// None.
+    None,
+    /// All.
+    All,
+    /// All but this one, which must still be there.
+    AllBut(&'a ObjectId),
+}
+
+/// A change of an account that has been decided, to be made true as a whole or not at all.
+#[derive(Debug)]
+pub struct AccountChange<'a> {
+    /// Whose.
+    pub account: AccountNumber,
+    /// The account's revision that it was decided on.
+    pub revision: i64,
+    /// The new verifier.
+    pub verifier: Option<&'a Verifier>,
+    /// Whether the account is activated by it.
+    pub activate: bool,
+    /// What proved the address, to be used up by it.
+    pub spend: Option<Spend<'a>>,
+    /// Which sessions end.
+    pub end: Ending<'a>,
+    /// The session that begins.
+    pub begin: Option<&'a Session>,
+    /// The message that tells of it.
+    pub message: Option<&'a Queued>,
+    /// The present.
+    pub now: Timestamp,
+}
+
+impl AccountChange<'_> {
+    /// A change of this account, as it is, that changes nothing yet.
+    #[must_use]
+    pub fn on(account: &Account, now: Timestamp) -> Self {
+        Self {
+            account: account.number,
+            revision: account.revision,
+            verifier: None,
+            activate: false,
+            spend: None,
+            end: Ending::None,
+            begin: None,
+            message: None,
+            now,
+        }
+    }
+}
+
+/// What became of a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Changed {
+    /// It is true now.
+    Done,
+    /// What it was decided on is no longer so.
+    Stale,
+    /// The code or link was used up meanwhile.
+    Spent,
+    /// The application of the session that was to begin is disabled.
+    Closed,
+}
+
+/// What became of an account from elsewhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Imported {
+    /// It is registered now.
+    Done,
+    /// One of its identifiers or ids is another account's.
+    Taken,
+}
+
+/// A refresh token that is known.
+#[derive(Debug)]
+pub enum RefreshToken {
+    /// It is the one of this session.
+    Current(Session),
+    /// It was the one of this session, which still goes on.
+    Spent(Session, SpentToken),
+}
+
+/// New tokens for a session.
+#[derive(Debug)]
+pub struct Rotation<'a> {
+    /// The session with its new tokens.
+    pub session: &'a Session,
+    /// The refresh token that it had until now; it must still be the current one.
+    pub spent: &'a SpentToken,
+    /// The present.
+    pub now: Timestamp,
 }
 
 /// One page of a list, in the order of the key.
@@ -99,6 +310,19 @@ pub trait Store: Send + Sync {
 
     /// Registers an account and returns its number. The number, revision and last login in `account` are ignored: it has none yet.
     async fn insert_account(&self, account: &Account) -> Result<AccountNumber, InsertError>;
+    /// Makes an account come to be, with everything that belongs to it.
+    async fn create_account(&self, creation: Creation<'_>) -> Result<Created, StoreError>;
+    /// Makes a change of an account true.
+    async fn change_account(&self, change: AccountChange<'_>) -> Result<Changed, StoreError>;
+    /// Deletes an account and all its sessions, and frees its gateways.
+    async fn delete_account(&self, number: AccountNumber, spend: Spend<'_>) -> Result<Changed, StoreError>;
+    /// Sets what an account holds about its person.
+    async fn set_details(&self, number: AccountNumber, details: &Details) -> Result<bool, StoreError>;
+    /// Registers accounts from elsewhere, and remembers that the file `source` was read up to `line`. What is taken is left out: the
+    /// answer has an entry for each account.
+    async fn import_accounts(&self, accounts: &[Account], source: &str, line: i64) -> Result<Vec<Imported>, StoreError>;
+    /// How far the file `source` was read; 0 for one that never was.
+    async fn imported_up_to(&self, source: &str) -> Result<i64, StoreError>;
     /// Finds an account by one of its identifiers.
     async fn account_named(&self, identifier: &Identifier) -> Result<Option<Account>, StoreError>;
     /// Finds an account by its number.
@@ -116,6 +340,10 @@ pub trait Store: Send + Sync {
     async fn insert_device(&self, device: &Device) -> Result<(), InsertError>;
     /// Finds a device.
     async fn device(&self, serial: &Serial) -> Result<Option<Device>, StoreError>;
+    /// Finds a device by its guid.
+    async fn device_by_guid(&self, guid: &Guid) -> Result<Option<Device>, StoreError>;
+    /// Registers a device, or brings the one with its serial number up to date; with another guid, the older one's sessions end.
+    async fn put_device(&self, device: &Device) -> Result<(), InsertError>;
     /// Lists devices by serial number.
     async fn devices(&self, page: Page<Serial>) -> Result<Vec<Device>, StoreError>;
 
@@ -131,16 +359,56 @@ pub trait Store: Send + Sync {
     async fn set_min_app_version(&self, serial: &Serial, version: Option<&AppVersion>) -> Result<bool, StoreError>;
     /// Binds a gateway that is free to an account. `false` when there is no such gateway or account, or it is not free.
     async fn bind(&self, serial: &Serial, account: AccountNumber) -> Result<bool, StoreError>;
-    /// Frees a gateway. `false` when there is no such gateway, or it is free already.
-    async fn unbind(&self, serial: &Serial) -> Result<bool, StoreError>;
+    /// Frees a gateway from an account, or from whichever has it. `false` when there is no such gateway, or it is not that account's.
+    async fn unbind(&self, serial: &Serial, account: Option<AccountNumber>) -> Result<bool, StoreError>;
+    /// Moves a gateway from one account to another. `false` when it is not the first one's, or there is no second one.
+    async fn rebind(&self, serial: &Serial, from: AccountNumber, to: AccountNumber) -> Result<bool, StoreError>;
+    /// Finds a gateway by its guid.
+    async fn gateway_by_guid(&self, guid: &Guid) -> Result<Option<Gateway>, StoreError>;
+    /// Finds the gateways that have this serial number or any part of this identity.
+    async fn gateways_like(&self, serial: &Serial, identity: &Identity) -> Result<Vec<Gateway>, StoreError>;
+    /// Registers a gateway, or brings the one with its guid up to date; its owner and lowest version stay.
+    async fn put_gateway(&self, gateway: &Gateway) -> Result<(), InsertError>;
+    /// Sets what a device or gateway is called. `false` when nothing has this guid.
+    async fn rename(&self, guid: &Guid, name: &str) -> Result<bool, StoreError>;
+    /// Sets how a gateway can be reached. `false` when no gateway has this guid.
+    async fn set_connect_method(&self, guid: &Guid, method: &str) -> Result<bool, StoreError>;
 
-    /// Makes a login true: session, binding and renewed verifier in one transaction. `None` when what it was decided on is no longer
-    /// so (the account's revision, the gateway free, the application enabled); then nothing was changed.
-    async fn commit_login(&self, login: LoginCommit<'_>) -> Result<Option<LoginDone>, StoreError>;
+    /// Makes a login true: session, binding, renewed verifier and used code in one transaction, or nothing of it.
+    async fn commit_login(&self, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError>;
     /// Lists sessions by id: one account's, or all.
     async fn sessions(&self, account: Option<AccountNumber>, page: Page<ObjectId>) -> Result<Vec<Session>, StoreError>;
+    /// Finds the session with this access token.
+    async fn session_with(&self, access: &TokenHash) -> Result<Option<Session>, StoreError>;
+    /// Finds the session that has this refresh token, or had it.
+    async fn refresh_token(&self, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError>;
+    /// Gives a session new tokens, and remembers the refresh token that it had. `false` when that is not the current one any more.
+    async fn rotate(&self, rotation: Rotation<'_>) -> Result<bool, StoreError>;
     /// Ends a session.
     async fn end_session(&self, id: &ObjectId) -> Result<bool, StoreError>;
+
+    /// Makes a code or link valid and queues the message that carries it, unless the address has got too many.
+    async fn mail(&self, mailing: Mailing<'_>) -> Result<Mailed, StoreError>;
+    /// Takes a try from the newest code for `purpose` and `address` and returns it. `None` when there is none, or it was tried `most`
+    /// times.
+    async fn take_try(&self, purpose: Purpose, address: &Address, most: i64) -> Result<Option<StoredCode>, StoreError>;
+    /// Gives a try back.
+    async fn return_try(&self, code: &ProvenCode) -> Result<(), StoreError>;
+    /// Finds a link.
+    async fn link(&self, hash: &TokenHash) -> Result<Option<Link>, StoreError>;
+
+    /// Takes the message that has been due for longest, and puts it off until `until` so that nobody else takes it.
+    async fn claim_message(&self, now: Timestamp, until: Timestamp) -> Result<Option<Queued>, StoreError>;
+    /// Forgets a message that was delivered.
+    async fn finish_message(&self, id: &ObjectId) -> Result<(), StoreError>;
+    /// Puts a message off; `None` gives it up. `error` says why.
+    async fn postpone_message(&self, id: &ObjectId, until: Option<Timestamp>, error: &str) -> Result<(), StoreError>;
+    /// When the next message is due.
+    async fn next_message_due(&self) -> Result<Option<Timestamp>, StoreError>;
+    /// Lists messages by id.
+    async fn messages(&self, page: Page<ObjectId>) -> Result<Vec<Queued>, StoreError>;
+    /// Gives up the messages that were of use until before `now`, and forgets those that were before `old`.
+    async fn forget_messages(&self, now: Timestamp, old: Timestamp) -> Result<(), StoreError>;
 
     /// Remembers `nonce` for `audience`, and says whether it is new. All nonces remembered before `now - keep` are forgotten.
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError>;

@@ -20,6 +20,12 @@ impl Timestamp {
         Self(self.0.saturating_sub(millis(span)))
     }
 
+    /// How long after `earlier` this is; nothing when it is before.
+    #[must_use]
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
     /// ISO 8601 in UTC with milliseconds: `2019-05-16T10:48:42.091Z`. A point outside the years -9999 to 9999 is cut to them.
     #[must_use]
     pub fn iso8601(self) -> String {

@@ -3,6 +3,7 @@
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
+use crate::master_key::MasterKey;
 use crate::random::Rng;
 
 /// How many random bytes a token has; on the wire it is twice as many lower-case hex digits. The dialect's own length.
@@ -12,6 +13,18 @@ pub enum TokenLength {
     Bits128,
     /// 40 hex digits (`ewelink-v8` §2).
     Bits160,
+    /// 64 hex digits: links.
+    Bits256,
+}
+
+impl TokenLength {
+    fn bytes(self) -> usize {
+        match self {
+            Self::Bits128 => 16,
+            Self::Bits160 => 20,
+            Self::Bits256 => 32,
+        }
+    }
 }
 
 /// A token, as its owner holds it. Never printed, compared or stored.
@@ -21,19 +34,22 @@ pub struct Token(SecretString);
 impl Token {
     /// Draws a new token.
     pub fn draw(rng: &dyn Rng, length: TokenLength) -> Self {
-        let mut bytes = [0; 20];
-        let used = match length {
-            TokenLength::Bits128 => &mut bytes[..16],
-            TokenLength::Bits160 => &mut bytes[..],
-        };
+        let mut bytes = [0; 32];
+        let used = &mut bytes[..length.bytes()];
         rng.fill(used);
         Self(hex::encode(used).into())
+    }
+
+    /// The token that follows `old` in a refresh with this `salt`: always the same one, and unpredictable without the master key.
+    pub(crate) fn derive(key: &MasterKey, label: &str, salt: &str, old: &str, length: TokenLength) -> Self {
+        let mac = key.mac("refresh", &[label, salt, old]);
+        Self(hex::encode(&mac[..length.bytes()]).into())
     }
 
     /// What the store keeps of it.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
-        TokenHash(hex::encode(Sha256::digest(self.0.expose_secret())))
+        TokenHash::of(self.0.expose_secret())
     }
 
     /// The hex digits, for the answer to its owner.
@@ -48,6 +64,12 @@ impl Token {
 pub struct TokenHash(String);
 
 impl TokenHash {
+    /// The hash of what somebody presents as a token.
+    #[must_use]
+    pub fn of(text: &str) -> Self {
+        Self(hex::encode(Sha256::digest(text)))
+    }
+
     /// Takes what the store kept.
     #[must_use]
     pub fn from_stored(hex: String) -> Self {

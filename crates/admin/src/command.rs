@@ -59,6 +59,12 @@ pub enum Command {
     /// Sessions
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Messages that wait to be sent, were given up, or lie in the outbox folder
+    #[command(subcommand)]
+    Outbox(OutboxCommand),
+    /// Mail and SMS
+    #[command(subcommand)]
+    Notify(NotifyCommand),
 }
 
 /// A page of a list.
@@ -312,6 +318,40 @@ pub enum SessionCommand {
     },
 }
 
+/// What can be done with messages.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum OutboxCommand {
+    /// List messages: those in the outbox folder, and those that wait to be sent or were given up
+    List {
+        /// Which part of the list.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Show a message from the outbox folder
+    Show {
+        /// Its id
+        id: ObjectId,
+    },
+}
+
+/// What can be done about mail and SMS.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum NotifyCommand {
+    /// Send a message that says that messages arrive
+    #[command(group = ArgGroup::new("to").required(true).args(["email", "sms"]))]
+    Test {
+        /// By mail, to this address
+        #[arg(long, value_name = "ADDRESS")]
+        email: Option<String>,
+        /// By SMS, to this number with its country code
+        #[arg(long, value_name = "NUMBER")]
+        sms: Option<String>,
+        /// In this language: en or zh
+        #[arg(long, default_value = "en", value_name = "en|zh", value_parser = ["en", "zh"])]
+        language: String,
+    },
+}
+
 impl Command {
     /// The secret that must be read before the command can be carried out.
     pub fn wanted(&mut self) -> Option<Wanted<'_>> {
@@ -337,6 +377,7 @@ impl Command {
                 | Self::Device(DeviceCommand::List { .. })
                 | Self::Cube(CubeCommand::List { .. })
                 | Self::Session(SessionCommand::List { .. })
+                | Self::Outbox(_)
         )
     }
 }

@@ -3,13 +3,18 @@
 use std::sync::Arc;
 
 use account::{
-    AccountNumber, ApplicationSecret, Core, Details, Malformed, NewAccount, OperatorError, Password, PasswordDigest, Region,
+    AccountNumber, Address, ApplicationSecret, Core, Details, Email, Language, Malformed, NewAccount, OperatorError, Password,
+    PasswordDigest, Phone, Region,
 };
+use notify::Outbox;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::command::{AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, Secret, SessionCommand};
-use crate::view::{AccountView, ApplicationView, DeviceView, GatewayView, SessionView};
+use crate::command::{
+    AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, NotifyCommand, OutboxCommand, Secret,
+    SessionCommand,
+};
+use crate::view::{AccountView, ApplicationView, DeviceView, GatewayView, MessageView, SessionView};
 
 /// The longest name or other text, in characters.
 const LONGEST_DETAIL: usize = 255;
@@ -41,6 +46,8 @@ pub struct Operator {
     pub core: Arc<Core>,
     /// The regions that are served; the first is the default.
     pub regions: Vec<Region>,
+    /// Where messages are left that are not sent.
+    pub outbox: Outbox,
 }
 
 type Answer = Result<Value, AdminError>;
@@ -85,6 +92,8 @@ impl Operator {
             Command::Device(command) => self.device(command).await,
             Command::Cube(command) => self.cube(command).await,
             Command::Session(command) => self.session(command).await,
+            Command::Outbox(command) => self.outbox(command).await,
+            Command::Notify(NotifyCommand::Test { email, sms, language }) => self.test_messages(email, sms, &language).await,
         }
     }
 
@@ -207,6 +216,35 @@ impl Operator {
             }
         };
         Ok(shown(GatewayView::from(self.core.gateway(&sn).await?)))
+    }
+
+    async fn outbox(&self, command: OutboxCommand) -> Answer {
+        let unreadable = |error: std::io::Error| AdminError::Wrong(format!("cannot read the outbox: {error}"));
+        match command {
+            OutboxCommand::List { paging } => {
+                let page = paging.text()?;
+                let mut listed: Vec<MessageView> = Vec::new();
+                if page.after.is_none() {
+                    listed.extend(self.outbox.list().map_err(unreadable)?.into_iter().map(MessageView::from));
+                }
+                let queued = self.core.messages(page).await.map_err(OperatorError::from)?;
+                listed.extend(queued.into_iter().map(MessageView::from));
+                Ok(shown(listed))
+            }
+            OutboxCommand::Show { id } => match self.outbox.show(&id).map_err(unreadable)? {
+                Some(message) => Ok(shown(message)),
+                None => Err(AdminError::Wrong(format!("there is no message {id} in the outbox folder"))),
+            },
+        }
+    }
+
+    async fn test_messages(&self, email: Option<String>, sms: Option<String>, language: &str) -> Answer {
+        let email = identifier::<Email>("e-mail address", email)?.map(Address::Email);
+        let phone = identifier::<Phone>("phone number", sms)?.map(Address::Phone);
+        let to = email.or(phone).ok_or("name an address with --email or a number with --sms")?;
+        let answer = json!({ "sent_to": to.as_str() });
+        let sent = self.core.send_test(to, Language::of(Some(language))).await;
+        sent.map(|()| answer).map_err(|error| AdminError::Wrong(error.to_string()))
     }
 
     async fn session(&self, command: SessionCommand) -> Answer {

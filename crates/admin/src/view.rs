@@ -1,6 +1,7 @@
 //! What an operator sees of things: everything but their secrets.
 
-use account::{Account, Application, Device, Gateway, Session, Timestamp};
+use account::{Account, Application, Device, Gateway, Message, Queued, Session, Timestamp};
+use notify::Shown;
 use serde::Serialize;
 
 #[derive(Serialize)]
@@ -136,6 +137,49 @@ impl From<Session> for SessionView {
             address: session.client.address.to_string(),
             app_version: session.client.app_version,
             os: session.client.os,
+        }
+    }
+}
+
+/// A message: one in the outbox folder, or one in the queue.
+#[derive(Serialize)]
+pub(crate) struct MessageView {
+    id: String,
+    state: &'static str,
+    time: String,
+    to: Option<String>,
+    subject: Option<String>,
+    attempts: Option<i64>,
+    next_try: Option<String>,
+    error: Option<String>,
+}
+
+impl From<Shown> for MessageView {
+    fn from(message: Shown) -> Self {
+        Self {
+            id: message.id.into(),
+            state: "outbox",
+            time: message.time,
+            to: Some(message.to),
+            subject: message.subject,
+            attempts: None,
+            next_try: None,
+            error: None,
+        }
+    }
+}
+
+impl From<(Queued, Option<Message>)> for MessageView {
+    fn from((queued, message): (Queued, Option<Message>)) -> Self {
+        Self {
+            id: queued.id.into(),
+            state: if queued.due_at.is_some() { "waiting" } else { "given up" },
+            time: queued.created_at.iso8601(),
+            to: message.map(|message| message.to.as_str().to_owned()),
+            subject: queued.subject.split(' ').next().map(str::to_owned),
+            attempts: Some(queued.attempts),
+            next_try: queued.due_at.map(Timestamp::iso8601),
+            error: queued.last_error,
         }
     }
 }

@@ -1,8 +1,8 @@
-//! One Argon2id hash: `Argon2id(m, t, p=1, secret=pepper, digest)`, as a PHC string.
+//! One Argon2id hash: `Argon2id(m, t, p=1, secret=pepper, input)`, as a PHC string.
 
 use std::sync::Arc;
 
-use account::{HashError, PasswordDigest, Rng, Verdict, Verifier};
+use account::{HashError, Rng, Verdict};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use phc::{Output, PasswordHash, Salt};
 use secrecy::{ExposeSecret, SecretBox};
@@ -34,7 +34,7 @@ pub struct CostError(pub Cost);
 pub(crate) struct Memory(Vec<Block>);
 
 impl Memory {
-    fn blocks(&mut self, count: usize) -> &mut [Block] {
+    pub fn blocks(&mut self, count: usize) -> &mut [Block] {
         if self.0.len() < count {
             self.0.resize(count, Block::default());
         }
@@ -58,26 +58,20 @@ impl Argon2id {
         Ok(Self { params, pepper, rng })
     }
 
-    pub fn hash(&self, digest: &PasswordDigest, memory: &mut Memory) -> Result<Verifier, HashError> {
+    /// Makes the PHC string of `input` with a new salt.
+    pub fn hash(&self, input: &str, memory: &mut Memory) -> Result<String, HashError> {
         let mut salt = [0; SALT];
         self.rng.fill(&mut salt);
-        let output = self.compute(&self.params, digest, &salt, memory)?;
+        let output = self.compute(&self.params, input, &salt, memory)?;
         self.encode(&salt, &output)
     }
 
-    pub fn verify(&self, digest: &PasswordDigest, verifier: &Verifier, memory: &mut Memory) -> Result<Verdict, HashError> {
-        let stored = PasswordHash::new(verifier.phc()).map_err(broken)?;
-        if stored.algorithm.as_str() != Algorithm::Argon2id.as_str() || stored.version != Some(Version::V0x13.into()) {
-            return Err(broken("the stored verifier is not Argon2id version 19"));
-        }
-        let params = Params::try_from(&stored).map_err(broken)?;
-        if params.m_cost() > MOST_MEMORY {
-            return Err(broken("the stored verifier asks for more than 1 GiB of memory"));
-        }
+    pub fn verify(&self, input: &str, phc: &str, memory: &mut Memory) -> Result<Verdict, HashError> {
+        let (params, stored) = Self::read(phc)?;
         let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
             return Err(broken("the stored verifier is cut short"));
         };
-        let output = self.compute(&params, digest, &salt, memory)?;
+        let output = self.compute(&params, input, &salt, memory)?;
         if !bool::from(output.ct_eq(expected.as_bytes())) {
             return Ok(Verdict::Wrong);
         }
@@ -85,30 +79,42 @@ impl Argon2id {
         Ok(if today(&params) == today(&self.params) { Verdict::Right } else { Verdict::RightButOutdated })
     }
 
+    /// Whether `phc` is a verifier that this could check.
+    pub fn check(&self, phc: &str) -> Result<(), HashError> {
+        let (_, stored) = Self::read(phc)?;
+        if stored.salt.is_some() && stored.hash.is_some() { Ok(()) } else { Err(broken("the stored verifier is cut short")) }
+    }
+
+    fn read(phc: &str) -> Result<(Params, PasswordHash), HashError> {
+        let stored = PasswordHash::new(phc).map_err(broken)?;
+        if stored.algorithm.as_str() != Algorithm::Argon2id.as_str() || stored.version != Some(Version::V0x13.into()) {
+            return Err(broken("the stored verifier is not Argon2id version 19"));
+        }
+        let params = Params::try_from(&stored).map_err(broken)?;
+        if params.m_cost() > MOST_MEMORY {
+            return Err(broken("the stored verifier asks for more than 1 GiB of memory"));
+        }
+        Ok((params, stored))
+    }
+
     /// A verifier of today's cost that no known password fits.
-    pub fn decoy(&self) -> Verifier {
+    pub fn decoy(&self) -> String {
         let mut random = [0; SALT + OUTPUT];
         self.rng.fill(&mut random);
         let (salt, output) = random.split_at(SALT);
         self.encode(salt, output).expect("salt and output have the lengths that a PHC string takes")
     }
 
-    fn compute(
-        &self,
-        params: &Params,
-        digest: &PasswordDigest,
-        salt: &[u8],
-        memory: &mut Memory,
-    ) -> Result<[u8; OUTPUT], HashError> {
+    fn compute(&self, params: &Params, input: &str, salt: &[u8], memory: &mut Memory) -> Result<[u8; OUTPUT], HashError> {
         let pepper = self.pepper.expose_secret();
         let argon2 = Argon2::new_with_secret(pepper, Algorithm::Argon2id, Version::V0x13, params.clone()).map_err(broken)?;
         let mut output = [0; OUTPUT];
         let blocks = memory.blocks(params.block_count());
-        argon2.hash_password_into_with_memory(digest.expose().as_bytes(), salt, &mut output, blocks).map_err(broken)?;
+        argon2.hash_password_into_with_memory(input.as_bytes(), salt, &mut output, blocks).map_err(broken)?;
         Ok(output)
     }
 
-    fn encode(&self, salt: &[u8], output: &[u8]) -> Result<Verifier, HashError> {
+    fn encode(&self, salt: &[u8], output: &[u8]) -> Result<String, HashError> {
         let hash = PasswordHash {
             algorithm: Algorithm::Argon2id.ident(),
             version: Some(Version::V0x13.into()),
@@ -116,11 +122,11 @@ impl Argon2id {
             salt: Some(Salt::new(salt).map_err(broken)?),
             hash: Some(Output::new(output).map_err(broken)?),
         };
-        Ok(Verifier::from_phc(hash.to_string()))
+        Ok(hash.to_string())
     }
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
-fn broken(error: impl ToString) -> HashError {
+pub(crate) fn broken(error: impl ToString) -> HashError {
     HashError::Broken(error.to_string())
 }

@@ -4,13 +4,14 @@
 //! away takes its place in the queue along.
 
 mod argon2id;
+mod foreign;
 mod queue;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use account::{HashError, PasswordDigest, PasswordHasher, Rng, Verdict, Verifier};
-use secrecy::SecretBox;
+use account::{Candidate, HashError, PasswordDigest, PasswordHasher, Rng, Scheme, Verdict, Verifier};
+use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 use crate::argon2id::{Argon2id, Memory};
 use crate::queue::Queue;
@@ -43,7 +44,7 @@ impl Hasher {
     /// [`CostError`] when Argon2 knows no such cost.
     pub fn start(settings: Settings, pepper: SecretBox<[u8; 32]>, rng: Arc<dyn Rng>) -> Result<Self, CostError> {
         let algorithm = Arc::new(Argon2id::new(settings.cost, pepper, rng)?);
-        let decoy = algorithm.decoy();
+        let decoy = Verifier::of(Scheme::Own, &algorithm.decoy());
         let queue = Queue::start(settings.threads, settings.max_wait);
         Ok(Self { queue, algorithm, decoy })
     }
@@ -53,15 +54,50 @@ impl Hasher {
 impl PasswordHasher for Hasher {
     async fn hash(&self, digest: PasswordDigest) -> Result<Verifier, HashError> {
         let algorithm = Arc::clone(&self.algorithm);
-        self.queue.run(move |memory| algorithm.hash(&digest, memory)).await?
+        let phc = self.queue.run(move |memory| algorithm.hash(digest.expose(), memory)).await??;
+        Ok(Verifier::of(Scheme::Own, &phc))
     }
 
-    async fn verify(&self, digest: PasswordDigest, verifier: Option<Verifier>) -> Result<Verdict, HashError> {
+    async fn wrap(&self, sha256: SecretString) -> Result<Verifier, HashError> {
+        let algorithm = Arc::clone(&self.algorithm);
+        let phc = self.queue.run(move |memory| algorithm.hash(sha256.expose_secret(), memory)).await??;
+        Ok(Verifier::of(Scheme::Sha256OfDigest, &phc))
+    }
+
+    fn check(&self, verifier: &Verifier) -> Result<(), HashError> {
+        match verifier.parts() {
+            (Scheme::Own | Scheme::Sha256OfDigest, phc) => self.algorithm.check(phc),
+            (Scheme::Bcrypt | Scheme::BcryptOfDigest, hash) => foreign::check_bcrypt(hash),
+            (Scheme::Argon2 | Scheme::Argon2OfDigest, phc) => foreign::read_argon2(phc).map(drop),
+        }
+    }
+
+    async fn verify(&self, candidate: Candidate, verifier: Option<Verifier>) -> Result<Verdict, HashError> {
         let known = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| self.decoy.clone());
         let algorithm = Arc::clone(&self.algorithm);
-        let verdict = self.queue.run(move |memory| algorithm.verify(&digest, &verifier, memory)).await??;
+        let verdict = self.queue.run(move |memory| verify(&algorithm, &candidate, &verifier, memory)).await??;
         Ok(if known { verdict } else { Verdict::Wrong })
+    }
+}
+
+/// Whatever is right but not of our own making is outdated.
+fn verify(algorithm: &Argon2id, candidate: &Candidate, verifier: &Verifier, memory: &mut Memory) -> Result<Verdict, HashError> {
+    let digest = candidate.digest();
+    let foreign = |right| if right { Verdict::RightButOutdated } else { Verdict::Wrong };
+    match (verifier.parts(), candidate.password()) {
+        ((Scheme::Own, phc), _) => algorithm.verify(digest.expose(), phc, memory),
+        ((Scheme::Sha256OfDigest, phc), _) => {
+            let verdict = algorithm.verify(digest.sha256().expose_secret(), phc, memory)?;
+            Ok(foreign(verdict != Verdict::Wrong))
+        }
+        ((Scheme::Bcrypt, hash), Some(password)) => foreign::verify_bcrypt(password, hash).map(foreign),
+        ((Scheme::BcryptOfDigest, hash), _) => foreign::verify_bcrypt(digest.expose(), hash).map(foreign),
+        ((Scheme::Argon2, phc), Some(password)) => foreign::verify_argon2(password, phc, memory).map(foreign),
+        ((Scheme::Argon2OfDigest, phc), _) => foreign::verify_argon2(digest.expose(), phc, memory).map(foreign),
+        // Made of the password, which this dialect does not send: nothing to compare, but the time is spent all the same.
+        ((Scheme::Bcrypt, hash), None) => foreign::verify_bcrypt(digest.expose(), hash).map(|_| Verdict::Wrong),
+        ((Scheme::Argon2, phc), None) => foreign::verify_argon2(digest.expose(), phc, memory).map(|_| Verdict::Wrong),
     }
 }
 
@@ -87,9 +123,9 @@ mod tests {
         let hasher = hasher(CHEAP, &MasterKey::draw(&SystemRng));
         let verifier = hasher.hash(digest("correct")).await.unwrap();
         assert!(verifier.phc().starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{}", verifier.phc());
-        assert_eq!(hasher.verify(digest("correct"), Some(verifier.clone())).await.unwrap(), Verdict::Right);
-        assert_eq!(hasher.verify(digest("wrong"), Some(verifier)).await.unwrap(), Verdict::Wrong);
-        assert_eq!(hasher.verify(digest("correct"), None).await.unwrap(), Verdict::Wrong);
+        assert_eq!(hasher.verify(digest("correct").into(), Some(verifier.clone())).await.unwrap(), Verdict::Right);
+        assert_eq!(hasher.verify(digest("wrong").into(), Some(verifier)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(hasher.verify(digest("correct").into(), None).await.unwrap(), Verdict::Wrong);
     }
 
     #[tokio::test]
@@ -103,7 +139,7 @@ mod tests {
     async fn another_pepper_is_another_password() {
         let verifier = hasher(CHEAP, &MasterKey::draw(&SystemRng)).hash(digest("x")).await.unwrap();
         let stranger = hasher(CHEAP, &MasterKey::draw(&SystemRng));
-        assert_eq!(stranger.verify(digest("x"), Some(verifier)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(stranger.verify(digest("x").into(), Some(verifier)).await.unwrap(), Verdict::Wrong);
     }
 
     #[tokio::test]
@@ -116,8 +152,12 @@ mod tests {
         ] {
             let verifier = hasher(old, &key).hash(digest("x")).await.unwrap();
             let new = hasher(CHEAP, &key);
-            assert_eq!(new.verify(digest("x"), Some(verifier.clone())).await.unwrap(), Verdict::RightButOutdated, "{old:?}");
-            assert_eq!(new.verify(digest("y"), Some(verifier)).await.unwrap(), Verdict::Wrong, "{old:?}");
+            assert_eq!(
+                new.verify(digest("x").into(), Some(verifier.clone())).await.unwrap(),
+                Verdict::RightButOutdated,
+                "{old:?}"
+            );
+            assert_eq!(new.verify(digest("y").into(), Some(verifier)).await.unwrap(), Verdict::Wrong, "{old:?}");
         }
     }
 
@@ -127,7 +167,7 @@ mod tests {
         let good = hasher.hash(digest("x")).await.unwrap();
         let cut = &good.phc()[..good.phc().rfind('$').unwrap()];
         for bad in ["", "x", "$argon2id$", cut, "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", "$2b$12$abc"] {
-            let verdict = hasher.verify(digest("x"), Some(Verifier::from_phc(bad.into()))).await;
+            let verdict = hasher.verify(digest("x").into(), Some(Verifier::from_phc(bad.into()))).await;
             assert!(matches!(verdict, Err(HashError::Broken(_))), "{bad}: {verdict:?}");
         }
     }

@@ -1,33 +1,34 @@
-//! The eWeLink dialect, version 8 (CoolKit open platform): wire bytes to and from the core's requests and outcomes.
+//! The eWeLink dialects (CoolKit open platform), version 8 and its successor v2: wire bytes to and from the core's requests and
+//! outcomes. Applications, signatures, regions and sessions are the same; only the wire differs.
 //!
-//! Documented in `docs/dialects/ewelink-v8.md`; "§" refers to its sections.
+//! Documented in `docs/dialects/ewelink-v8.md` and `docs/dialects/ewelink-v2.md`; "§" refers to their sections.
 
-mod answer;
-mod call;
-mod failure;
-mod login;
+mod regions;
 mod signature;
+mod v2;
+mod v8;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use account::Core;
+use account::{Core, Limit, Region, Sending, Terms, TokenLength};
 use axum::Router;
-use axum::routing::{any, post};
-use wire::{CatchPanicLayer, Hosts};
-
-use crate::failure::Failure;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderName, HeaderValue, Method};
+use wire::Hosts;
 
 /// Tells the place of an address, in the language of a person; `None` where it is not known.
 pub type Places = Arc<dyn Fn(IpAddr, Option<&str>) -> Option<String> + Send + Sync>;
 
-/// How the dialect works.
+/// How the dialects work.
 #[derive(Clone)]
 pub struct Settings {
     /// Which host means which region.
     pub hosts: Hosts,
-    /// How far a strict application's clock may be off (§5).
+    /// The regions that are served.
+    pub regions: Vec<Region>,
+    /// How far a strict application's clock may be off (`ewelink-v8` §5).
     pub max_clock_skew: Duration,
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
@@ -35,21 +36,53 @@ pub struct Settings {
     pub places: Option<Places>,
 }
 
-/// What the dialect's handlers share.
+/// What the dialects' handlers share.
 pub(crate) struct Dialect {
     pub core: Arc<Core>,
     pub settings: Settings,
 }
 
-/// The dialect's routes: everything under `/api/`.
+impl Dialect {
+    /// The region that belongs to a country's calling code, as far as it is served: else the one of the host.
+    pub fn region(&self, calling_code: Option<&str>, host: Option<&str>) -> Region {
+        let of_country = calling_code.and_then(regions::of_calling_code);
+        let served = of_country.and_then(|name| self.settings.regions.iter().find(|region| region.as_str() == name));
+        served.unwrap_or_else(|| self.settings.hosts.region(host)).clone()
+    }
+}
+
+const DAY: Duration = Duration::from_hours(24);
+
+/// Tokens of 40 hex digits; `at` lives one month, `rt` two (`ewelink-v8` §2).
+const TERMS: Terms = Terms {
+    token_length: TokenLength::Bits160,
+    access_lifetime: DAY.saturating_mul(30),
+    refresh_lifetime: DAY.saturating_mul(60),
+};
+
+/// Codes: valid half an hour, 3 a minute, 20 an hour, 100 a day for one address (`ewelink-v2`).
+const SENDING: Sending = Sending {
+    lifetime: Duration::from_mins(30),
+    limits: &[
+        Limit { most: 3, within: Duration::from_mins(1) },
+        Limit { most: 20, within: Duration::from_hours(1) },
+        Limit { most: 100, within: DAY },
+    ],
+};
+
+/// The content type of every answer.
+const JSON: [(HeaderName, HeaderValue); 1] = [(CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8"))];
+
+/// The dialects' routes: everything under `/api/`, and what is under `/v2/` and nobody else's.
 pub fn router(core: Arc<Core>, settings: Settings) -> Router {
-    let unknown_path = || async { Failure::UnknownPath };
-    let unknown_method = || async { Failure::UnknownMethod };
-    Router::new()
-        .route("/api/user/login", post(login::handle).fallback(unknown_method))
-        .route("/api", any(unknown_path))
-        .route("/api/", any(unknown_path))
-        .route("/api/{*rest}", any(unknown_path))
-        .layer(CatchPanicLayer::custom(|_| axum::response::IntoResponse::into_response(Failure::Panicked)))
-        .with_state(Arc::new(Dialect { core, settings }))
+    let dialect = Arc::new(Dialect { core, settings });
+    v8::router(&dialect).merge(v2::router(&dialect))
+}
+
+/// Every route, for whoever checks that each is tested.
+#[must_use]
+pub fn routes() -> Vec<(Method, &'static str)> {
+    let v8 = v8::ROUTES.iter().map(|(_, method, path)| (method.clone(), *path));
+    let v2 = v2::ROUTES.iter().map(|(_, method, path)| (method.clone(), *path));
+    v8.chain(v2).collect()
 }

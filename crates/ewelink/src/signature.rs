@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use wire::Query;
 
 const BASE64: GeneralPurpose = GeneralPurpose::new(
     &alphabet::STANDARD,
@@ -16,6 +17,19 @@ pub(crate) fn parse(authorization: &str) -> Option<Vec<u8>> {
         return None;
     }
     BASE64.decode(value.trim()).ok()
+}
+
+/// What a request without a body is signed over: its parameters but `sign` (§1). The general rule sorts them by name, some clients sign
+/// them in the order sent.
+pub(crate) fn messages(query: &Query) -> [Vec<u8>; 2] {
+    let join = |pairs: &[&(String, String)]| {
+        let joined: Vec<_> = pairs.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        joined.join("&").into_bytes()
+    };
+    let sent: Vec<_> = query.pairs().iter().filter(|(name, _)| name != "sign").collect();
+    let mut sorted = sent.clone();
+    sorted.sort();
+    [join(&sorted), join(&sent)]
 }
 
 #[cfg(test)]
@@ -43,6 +57,12 @@ mod tests {
             assert!(!secret.signed(format!("{body} ").as_bytes(), &parsed));
             assert!(!secret.signed(body.as_bytes(), &parsed[1..]));
         }
+    }
+
+    #[test]
+    fn parameters_are_signed_in_both_orders() {
+        let query = Query::parse("ts=1&appid=a%2Bb&sign=x&nonce=n").unwrap();
+        assert_eq!(messages(&query), [b"appid=a+b&nonce=n&ts=1".to_vec(), b"ts=1&appid=a+b&nonce=n".to_vec()]);
     }
 
     #[test]

@@ -1,61 +1,78 @@
-//! `POST /accounts/login` (§2).
+//! `POST /accounts/login` (§2) and `POST /v2/accounts/login` (§3).
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use account::{Account, Caller, Client, LoggedIn, Login, Terms, TokenLength};
-use axum::extract::{Request, State};
-use axum::response::{IntoResponse, Response};
+use account::{Account, Caller, Client, Credential, Device, Identifier, LoggedIn, Login, LoginError};
 use serde::Serialize;
 use wire::{Attempt, Form, Incoming};
 
-use crate::Dialect;
-use crate::envelope;
-use crate::failure::Failure;
-use crate::parameters::{Name, Parameters};
+use crate::failure::{Failure, code};
+use crate::fields::{Fields, country_code};
+use crate::parameters::{self, Name, Parameters};
+use crate::routes::Answer;
+use crate::{Dialect, TERMS};
 
-/// Tokens of 32 hex digits; the access token lives 2 hours, the refresh token 30 days (§2).
-const TERMS: Terms = Terms {
-    token_length: TokenLength::Bits128,
-    access_lifetime: Duration::from_hours(2),
-    refresh_lifetime: Duration::from_hours(30 * 24),
-};
-
-pub(crate) async fn handle(State(dialect): State<Arc<Dialect>>, request: Request) -> Response {
-    let mut attempt = Attempt::begin("fantem", &request);
-    match dialect.login(request, &mut attempt).await {
-        Ok(logged_in) => {
-            attempt.succeeded(logged_in.account.number);
-            envelope::success(Data::of(&logged_in))
-        }
-        Err(failure) => {
-            attempt.failed(&failure, failure.is_ours());
-            failure.into_response()
-        }
-    }
-}
+/// The country of a phone number that comes without one (§3).
+const DEFAULT_COUNTRY: &str = "+86";
 
 impl Dialect {
-    async fn login(&self, request: Request, attempt: &mut Attempt) -> Result<LoggedIn, Failure> {
-        let incoming = Incoming::read(request, self.settings.body_timeout).await?;
+    pub(crate) async fn login(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let Parameters { device, name, password, gateway } = Parameters::read(&Form::parse(&incoming.body)?)?;
         let identifier = match name {
             Name::Clear(identifier) => identifier,
             Name::MaybePhone(user_name) if self.core.knows(&user_name).await? => user_name,
-            Name::MaybePhone(_) => return Err(Failure::CountryCodeMissing),
+            Name::MaybePhone(_) => {
+                return Err(Failure::new(code::COUNTRY_CODE_MISSING, "a phone number came without countryCode"));
+            }
         };
         attempt.identifier = Some(identifier.clone());
-        let login = Login {
-            identifier,
-            password,
-            caller: Caller::Device { serial: device, gateway },
-            // The dialect knows no regions.
-            region: None,
-            terms: TERMS,
-            client: Client { address: incoming.address, app_version: None, os: None },
-            nonce: None,
+        let caller = Caller::Panel { serial: device, gateway };
+        let logged_in = self.core.login(&login(incoming, identifier, Credential::Password(password.into()), caller)).await?;
+        let data = Data { tokens: Tokens::old(&logged_in), person: Person::of(&logged_in.account) };
+        Ok(Answer::data(data).of(logged_in.account.number).outcome("logged in"))
+    }
+
+    pub(crate) async fn login_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
+        let fields = Fields::json(incoming)?;
+        let typed: Identifier = fields.parse("username", 255)?;
+        let password = fields.digest("password")?;
+        let country = fields.optional("countryCode", 255)?;
+        let country = country.as_deref().map(country_code).transpose()?;
+        let device = self.calling_device(incoming).await?;
+        let identifier = match parameters::name(typed.clone(), country) {
+            Name::Clear(identifier) => identifier,
+            Name::MaybePhone(user_name) if self.core.knows(&user_name).await? => user_name,
+            Name::MaybePhone(_) => match parameters::name(typed, Some(DEFAULT_COUNTRY)) {
+                Name::Clear(identifier) | Name::MaybePhone(identifier) => identifier,
+            },
         };
-        Ok(self.core.login(&login).await?)
+        attempt.identifier = Some(identifier.clone());
+        let caller = Caller::Device { serial: device.serial };
+        let login = login(incoming, identifier, Credential::Password(password.into()), caller);
+        let logged_in = self.core.login(&login).await.map_err(|error| match error {
+            LoginError::DeviceUnknown => Failure::new(code::DEVICE_UNKNOWN, error),
+            error => error.into(),
+        })?;
+        let data = Data { tokens: Tokens::new(&logged_in), person: Person::of(&logged_in.account) };
+        Ok(Answer::data(data).of(logged_in.account.number).outcome("logged in"))
+    }
+
+    /// The device that the cookie `guid` names.
+    pub(crate) async fn calling_device(&self, incoming: &Incoming) -> Result<Device, Failure> {
+        let unknown = || Failure::new(code::DEVICE_UNKNOWN, "the cookie guid names no registered device");
+        let guid = incoming.cookie("guid").and_then(|text| text.parse().ok()).ok_or_else(unknown)?;
+        self.core.device_by_guid(&guid).await?.ok_or_else(unknown)
+    }
+}
+
+fn login(incoming: &Incoming, identifier: Identifier, credential: Credential, caller: Caller) -> Login {
+    Login {
+        identifier,
+        credential,
+        caller,
+        // The dialect knows no regions.
+        region: None,
+        terms: TERMS,
+        client: Client { address: incoming.address, app_version: None, os: None },
+        nonce: None,
     }
 }
 
@@ -63,12 +80,54 @@ impl Dialect {
 const VERIFIED: u8 = 2;
 const NO_PHONE: u8 = 0;
 
-/// The 15 fields of a login's success, always present.
+/// What a login answers, always with every field.
+#[derive(Serialize)]
+struct Data<'a> {
+    #[serde(flatten)]
+    tokens: Tokens<'a>,
+    #[serde(flatten)]
+    person: Person<'a>,
+}
+
+/// The tokens, as the two kinds of login call them.
+#[derive(Serialize)]
+#[serde(untagged, rename_all_fields = "camelCase")]
+enum Tokens<'a> {
+    Old {
+        account_token: &'a str,
+        flush_token: &'a str,
+        account_rank: Option<&'a str>,
+    },
+    New {
+        account_access_token: &'a str,
+        access_token_expire_time: i64,
+        account_refresh_token: &'a str,
+        refresh_token_expire_time: i64,
+    },
+}
+
+impl<'a> Tokens<'a> {
+    fn old(logged_in: &'a LoggedIn) -> Self {
+        Self::Old {
+            account_token: logged_in.tokens.access.expose(),
+            flush_token: logged_in.tokens.refresh.expose(),
+            account_rank: logged_in.account.details.groups.as_deref(),
+        }
+    }
+
+    fn new(logged_in: &'a LoggedIn) -> Self {
+        Self::New {
+            account_access_token: logged_in.tokens.access.expose(),
+            access_token_expire_time: logged_in.session.access_expires_at.0,
+            account_refresh_token: logged_in.tokens.refresh.expose(),
+            refresh_token_expire_time: logged_in.session.refresh_expires_at.0,
+        }
+    }
+}
+
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Data<'a> {
-    account_token: &'a str,
-    flush_token: &'a str,
+struct Person<'a> {
     account_id: i64,
     username: &'a str,
     display_name: Option<&'a str>,
@@ -81,18 +140,14 @@ struct Data<'a> {
     register_time: i64,
     country: Option<&'a str>,
     credit_card: Option<&'a str>,
-    account_rank: Option<&'a str>,
 }
 
-impl<'a> Data<'a> {
-    fn of(logged_in: &'a LoggedIn) -> Self {
-        let LoggedIn { account, tokens, .. } = logged_in;
+impl<'a> Person<'a> {
+    fn of(account: &'a Account) -> Self {
         let details = &account.details;
         let email = account.email.as_ref().map(|email| email.as_str());
         let phone = account.phone.as_ref().map(|phone| phone.national());
         Self {
-            account_token: tokens.access.expose(),
-            flush_token: tokens.refresh.expose(),
             account_id: account.number.0,
             username: user_name(account),
             display_name: details.display_name.as_deref(),
@@ -105,7 +160,6 @@ impl<'a> Data<'a> {
             register_time: account.registered_at.0,
             country: details.country.as_deref(),
             credit_card: None,
-            account_rank: details.groups.as_deref(),
         }
     }
 }

@@ -3,7 +3,8 @@
 use account::{Identifier, PasswordDigest, Phone, Serial};
 use wire::Form;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, code};
+use crate::fields::country_code;
 
 /// A login's parameters, well-formed.
 #[derive(Debug)]
@@ -28,11 +29,11 @@ pub(crate) enum Name {
 impl Parameters {
     /// Reads a login's form: first every parameter's own form (3), then the country code (8005).
     pub fn read(form: &Form) -> Result<Self, Failure> {
-        let device = required(form, "uuid")?.parse().map_err(|_| Failure::Malformed("uuid"))?;
+        let device = required(form, "uuid")?.parse().map_err(|_| malformed("uuid"))?;
         let user_name = required(form, "username")?;
-        let typed: Identifier = user_name.parse().map_err(|_| Failure::Malformed("username"))?;
-        let password = PasswordDigest::parse(required(form, "password")?).map_err(|_| Failure::Malformed("password"))?;
-        let gateway = form.get("cubeSn").map(str::parse).transpose().map_err(|_| Failure::Malformed("cubeSn"))?;
+        let typed: Identifier = user_name.parse().map_err(|_| malformed("username"))?;
+        let password = PasswordDigest::parse(required(form, "password")?).map_err(|_| malformed("password"))?;
+        let gateway = form.get("cubeSn").map(str::parse).transpose().map_err(|_| malformed("cubeSn"))?;
         check_reserved(form)?;
         let country_code = form.get("countryCode").map(country_code).transpose()?;
         Ok(Self { device, name: name(typed, country_code), password, gateway })
@@ -40,30 +41,27 @@ impl Parameters {
 }
 
 fn required<'a>(form: &'a Form, name: &'static str) -> Result<&'a str, Failure> {
-    form.get(name).ok_or(Failure::Missing(name))
+    form.get(name).ok_or_else(|| Failure::new(code::PARAMETERS, format!("{name} is missing")))
+}
+
+fn malformed(name: &str) -> Failure {
+    Failure::new(code::PARAMETERS, format!("{name} is malformed"))
 }
 
 /// `devToken` and `expireTime` are reserved: their length is checked, nothing else.
 fn check_reserved(form: &Form) -> Result<(), Failure> {
     let length = |name| form.get(name).map_or(0, |value| value.chars().count());
     if !matches!(length("devToken"), 0 | 32) {
-        return Err(Failure::Malformed("devToken"));
+        return Err(malformed("devToken"));
     }
     if length("expireTime") > 64 {
-        return Err(Failure::Malformed("expireTime"));
+        return Err(malformed("expireTime"));
     }
     Ok(())
 }
 
-/// A `+` and digits, at most 16 characters (§1).
-fn country_code(text: &str) -> Result<&str, Failure> {
-    let digits = text.strip_prefix('+').unwrap_or_default();
-    let fits = !digits.is_empty() && text.len() <= 16 && digits.bytes().all(|b| b.is_ascii_digit());
-    if fits { Ok(text) } else { Err(Failure::CountryCodeMalformed) }
-}
-
 /// A country code turns what looks like a phone number into one; it says nothing about any other name.
-fn name(typed: Identifier, country_code: Option<&str>) -> Name {
+pub(crate) fn name(typed: Identifier, country_code: Option<&str>) -> Name {
     match &typed {
         Identifier::UserName(user_name) if user_name.looks_like_phone() => {
             let phone = country_code.and_then(|code| Phone::from_parts(code, user_name.as_str()).ok());

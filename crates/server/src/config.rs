@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use account::{MasterKey, Region};
 use argon::{Cost, Settings as HashSettings};
+use notify::{MailSettings, Messenger, Outbox, SmsSettings};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -22,6 +23,9 @@ const PREFIX: &str = "HEARTHGATE_";
 /// The variable that names the configuration file itself.
 const CONFIG_VARIABLE: &str = "HEARTHGATE_CONFIG";
 
+/// The longest that one delivery may take: shorter than whoever tries a message has it to itself.
+const LONGEST_DELIVERY: Duration = Duration::from_mins(1);
+
 /// Everything that can be configured; `docs/configuration.md` explains each.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -33,10 +37,18 @@ pub(crate) struct Config {
     master_key: Option<SecretString>,
     /// A MaxMind DB file that tells the place of an address.
     pub geoip: Option<PathBuf>,
+    /// Where people reach this server: what links in mails begin with.
+    pub public_url: Option<String>,
     pub listen: Listen,
     pub log: Log,
     pub hash: Hash,
+    pub messages: Messages,
+    /// The mail server.
+    mail: Option<MailSettings>,
+    /// The SMS gateway.
+    sms: Option<SmsSettings>,
     pub ewelink: Ewelink,
+    pub fantem: Fantem,
     /// Each region that is served, with patterns of its host names.
     pub regions: BTreeMap<Region, Vec<String>>,
 }
@@ -79,6 +91,30 @@ pub(crate) struct Hash {
 
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+pub(crate) struct Messages {
+    /// What the service calls itself.
+    product: String,
+    /// A folder with templates that go before the built-in ones.
+    templates: Option<PathBuf>,
+    /// How long one delivery may take.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    timeout: Duration,
+    /// The pause before a message is tried a second time; it doubles with each try, up to an hour.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub retry_pause: Duration,
+    /// Whether messages that neither mail server nor SMS gateway can send are left in the data folder's outbox.
+    pub outbox: bool,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Fantem {
+    /// Whether a cube can be taken away from its account by whoever holds it (the forced form of `/cube/removeBind`).
+    pub allow_forced_rebind: bool,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct Ewelink {
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     pub max_clock_skew: Duration,
@@ -94,10 +130,15 @@ impl Default for Config {
             default_region: region("cn"),
             master_key: None,
             geoip: None,
+            public_url: None,
             listen: Listen::default(),
             log: Log::default(),
             hash: Hash::default(),
+            messages: Messages::default(),
+            mail: None,
+            sms: None,
             ewelink: Ewelink { max_clock_skew: Duration::from_mins(10) },
+            fantem: Fantem::default(),
             regions: ["cn", "as", "eu", "us"].map(|name| (region(name), patterns(name))).into(),
         }
     }
@@ -121,6 +162,18 @@ impl Default for Listen {
 impl Default for Hash {
     fn default() -> Self {
         Self { memory_kib: 19456, iterations: 2, threads: 0, max_wait: Duration::from_secs(2) }
+    }
+}
+
+impl Default for Messages {
+    fn default() -> Self {
+        Self {
+            product: "Hearthgate".into(),
+            templates: None,
+            timeout: Duration::from_secs(10),
+            retry_pause: Duration::from_secs(10),
+            outbox: false,
+        }
     }
 }
 
@@ -167,7 +220,39 @@ impl Config {
         if self.hash.memory_kib < 8 || self.hash.iterations == 0 {
             return Err("hash.memory_kib must be at least 8 and hash.iterations at least 1".into());
         }
+        if self.messages.timeout.is_zero() || self.messages.timeout > LONGEST_DELIVERY || self.messages.retry_pause.is_zero() {
+            return Err("messages.timeout must be more than 0 and at most 60s, messages.retry_pause more than 0".into());
+        }
+        self.public_url()?;
         self.master_key().map(drop)
+    }
+
+    /// Where people reach this server, without a slash at the end.
+    pub fn public_url(&self) -> Result<Option<String>, Failure> {
+        let Some(text) = &self.public_url else { return Ok(None) };
+        let url = text.trim_end_matches('/');
+        let uri: Option<axum::http::Uri> = url.parse().ok();
+        let fits = uri.is_some_and(|uri| {
+            matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() && uri.query().is_none()
+        });
+        if fits {
+            Ok(Some(url.to_owned()))
+        } else {
+            Err(format!("public_url is {text:?}, not like https://id.example.com").into())
+        }
+    }
+
+    /// Who sends messages; `outbox` is where they are left if that is what is configured.
+    pub fn messenger(&self, outbox: &Outbox) -> Result<Messenger, Failure> {
+        let settings = notify::Settings {
+            product: self.messages.product.clone(),
+            templates: self.messages.templates.clone(),
+            timeout: self.messages.timeout,
+            mail: self.mail.clone(),
+            sms: self.sms.clone(),
+            outbox: self.messages.outbox.then(|| outbox.clone()),
+        };
+        Messenger::new(settings).context(|| "the configuration is wrong".to_owned())
     }
 
     /// The master key, if it is configured.

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use account::{Core, Store, SystemClock, SystemRng};
+use account::{Core, Ports, Store, SystemClock, SystemRng};
 use admin::Operator;
 use argon::Hasher;
+use notify::{Messenger, Outbox};
 use sql::SqlStore;
 
 use crate::config::Config;
@@ -14,6 +15,8 @@ use crate::failure::{Context, Failure};
 /// The core, opened. Nobody else has the data folder meanwhile.
 pub(crate) struct OpenCore {
     pub core: Arc<Core>,
+    pub messenger: Arc<Messenger>,
+    outbox: Outbox,
     store: SqlStore,
     _lock: FolderLock,
 }
@@ -39,13 +42,22 @@ impl OpenCore {
         let rng = Arc::new(SystemRng);
         let hasher = Hasher::start(config.hash_settings(), key.pepper(), rng.clone());
         let hasher = hasher.context(|| "the configuration is wrong: [hash]".to_owned())?;
-        let core = Core::new(Arc::new(store.clone()), Arc::new(hasher), Arc::new(SystemClock), rng, key);
-        Ok(Self { core: Arc::new(core), store, _lock: lock })
+        let outbox = Outbox::at(folder.outbox(), Arc::new(SystemClock));
+        let messenger = Arc::new(config.messenger(&outbox)?);
+        let ports = Ports {
+            store: Arc::new(store.clone()),
+            hasher: Arc::new(hasher),
+            clock: Arc::new(SystemClock),
+            rng,
+            notifier: messenger.clone(),
+        };
+        let core = Core::new(ports, config.messages.retry_pause, key);
+        Ok(Self { core: Arc::new(core), messenger, outbox, store, _lock: lock })
     }
 
     /// Who carries out operators' commands.
     pub fn operator(&self, config: &Config) -> Operator {
-        Operator { core: Arc::clone(&self.core), regions: config.served_regions() }
+        Operator { core: Arc::clone(&self.core), regions: config.served_regions(), outbox: self.outbox.clone() }
     }
 
     /// Closes the store, then frees the folder.

@@ -36,6 +36,11 @@ impl DataFolder {
         self.0.join("hearthgate.sock")
     }
 
+    /// Where messages are left that are not sent.
+    pub fn outbox(&self) -> PathBuf {
+        self.0.join("outbox")
+    }
+
     fn master_key_file(&self) -> PathBuf {
         self.0.join("master.key")
     }

@@ -37,6 +37,7 @@ pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     let authority = certificate.authority.canonicalize().unwrap_or(certificate.authority);
     config.listen.cert = Some(certificate.cert);
     config.listen.key = Some(certificate.key);
+    config.messages.outbox = true;
     let region = config.default_region.clone();
     let server = Server::start(config).await?;
     add_samples(&server.open.core, &region).await.context(|| "cannot add the sample data".to_owned())?;

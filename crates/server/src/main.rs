@@ -25,6 +25,9 @@ use crate::failure::Failure;
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
+    // For whatever connects out: the mail server, the SMS gateway.
+    let provider = rustls::crypto::ring::default_provider();
+    drop(provider.install_default());
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {

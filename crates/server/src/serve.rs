@@ -2,11 +2,14 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use account::Core;
+use account::{Core, Delivery, SystemClock};
 use axum::{Router, middleware};
 use axum_server::tls_rustls::RustlsConfig;
+use notify::Outbox;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::config::Config;
 use crate::core::OpenCore;
@@ -17,6 +20,13 @@ use crate::{logging, places, print, tls};
 
 /// Where HTTP is listened for when nothing is configured.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
+
+/// How many messages are delivered at the same time.
+const COURIERS: usize = 4;
+
+/// How long the queue of messages is left alone when nothing is due, and when something is due right now.
+const LONGEST_IDLE: Duration = Duration::from_mins(1);
+const SHORTEST_IDLE: Duration = Duration::from_millis(50);
 
 /// `hearthgate serve`.
 pub(crate) async fn run(config: Config) -> Result<(), Failure> {
@@ -30,6 +40,7 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
 pub(crate) async fn check(config: Config, json: bool) -> Result<(), Failure> {
     load_tls(&config)?;
     config.geoip.as_deref().map(places::open).transpose()?;
+    config.messenger(&Outbox::at(DataFolder::at(&config.data).outbox(), Arc::new(SystemClock)))?;
     if json {
         let shown = serde_json::to_value(&config).context(|| "cannot show the configuration".to_owned())?;
         print::answer(&shown, true);
@@ -46,6 +57,7 @@ pub(crate) struct Server {
     pub http: Option<SocketAddr>,
     pub https: Option<SocketAddr>,
     serving: Serving,
+    couriers: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -72,10 +84,15 @@ impl Server {
         let open = OpenCore::open(&config, &folder, lock).await?;
         let listeners = Listeners::bind(&config, tls, &folder)?;
         let (http, https) = (listeners.http_address(), listeners.https_address());
-        let public = router(&open.core, &config)?;
+        let public_url = match config.public_url()? {
+            Some(url) => Some(url),
+            None => links_without_configuration(&config, http),
+        };
+        let public = router(&open.core, &config, public_url)?;
+        let couriers = start_couriers(&open);
         let operator = admin::router(open.operator(&config));
         let serving = listeners.serve(&config, &public, operator)?;
-        Ok(Self { open, folder, http, https, serving, terminate, interrupt })
+        Ok(Self { open, folder, http, https, serving, couriers, terminate, interrupt })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
@@ -87,6 +104,7 @@ impl Server {
             }
         };
         self.serving.until(stop).await?;
+        self.couriers.shutdown().await;
         // The socket is left behind only by a crash; the next start removes it then.
         std::fs::remove_file(self.folder.socket()).context(|| "cannot remove the socket".to_owned())?;
         self.open.close().await;
@@ -95,18 +113,59 @@ impl Server {
     }
 }
 
+/// In `dev`, links lead back to this machine. Elsewhere nobody but the operator knows where people reach the server.
+fn links_without_configuration(config: &Config, http: Option<SocketAddr>) -> Option<String> {
+    if !config.messages.outbox {
+        tracing::warn!("public_url is not configured: no activation or reset link can be mailed");
+        return None;
+    }
+    http.map(|address| format!("http://{address}"))
+}
+
+/// Starts to work the queue of messages off.
+fn start_couriers(open: &OpenCore) -> JoinSet<()> {
+    let mut couriers = JoinSet::new();
+    for _ in 0..COURIERS {
+        let (core, messenger) = (Arc::clone(&open.core), Arc::clone(&open.messenger));
+        couriers.spawn(async move {
+            loop {
+                let wait = match core.deliver_next().await {
+                    Ok(Delivery::Tried) => continue,
+                    Ok(Delivery::Idle(due)) => {
+                        due.map_or(LONGEST_IDLE, |due| due.since(core.clock().now()).clamp(SHORTEST_IDLE, LONGEST_IDLE))
+                    }
+                    Err(error) => {
+                        tracing::error!(%error, "cannot work off the queue of messages");
+                        LONGEST_IDLE
+                    }
+                };
+                // Woken or not, the queue is looked at again.
+                drop(tokio::time::timeout(wait, messenger.woken()).await);
+            }
+        });
+    }
+    couriers
+}
+
 /// A new vendor's login is one line here.
-fn router(core: &Arc<Core>, config: &Config) -> Result<Router, Failure> {
+fn router(core: &Arc<Core>, config: &Config, public_url: Option<String>) -> Result<Router, Failure> {
     let body_timeout = config.listen.body_timeout;
     let ewelink = ewelink::Settings {
         hosts: config.hosts(),
+        regions: config.served_regions(),
         max_clock_skew: config.ewelink.max_clock_skew,
         body_timeout,
         places: config.geoip.as_deref().map(places::open).transpose()?,
     };
+    let fantem = fantem::Settings {
+        body_timeout,
+        region: config.default_region.clone(),
+        public_url,
+        allow_forced_rebind: config.fantem.allow_forced_rebind,
+    };
     let router = Router::new()
         .merge(ewelink::router(Arc::clone(core), ewelink))
-        .merge(fantem::router(Arc::clone(core), fantem::Settings { body_timeout }))
+        .merge(fantem::router(Arc::clone(core), fantem))
         .layer(middleware::from_fn_with_state(Arc::clone(core), wire::name_requests));
     Ok(router)
 }

@@ -1,23 +1,29 @@
 //! Accounts.
 
-use account::store::{InsertError, Page};
-use account::{Account, AccountNumber, Activation, Details, Identifier, StoreError, Timestamp, Verifier};
-use sqlx::AnyPool;
+use account::store::{AccountChange, Changed, Created, Creation, Ending, Imported, InsertError, Page, Spend};
+use account::{Account, AccountNumber, Activation, Address, Details, Identifier, Link, Session, StoreError, Timestamp, Verifier};
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AnyPool};
 
 use crate::row::{Row, failed, insert_failed};
-use crate::sessions;
+use crate::{mailings, messages, sessions};
 
 pub(crate) async fn insert(pool: &AnyPool, account: &Account) -> Result<AccountNumber, InsertError> {
     let mut transaction = pool.begin().await.map_err(failed)?;
+    let number = put(&mut transaction, account).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(number)
+}
+
+async fn put(connection: &mut AnyConnection, account: &Account) -> Result<AccountNumber, InsertError> {
     let number: i64 = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'account' RETURNING value")
-        .fetch_one(&mut *transaction)
+        .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
     sqlx::query(
         "INSERT INTO accounts (number, id, apikey, region, user_name, email, phone, verifier, activation_deadline, enabled, \
          display_name, language, birthday, address, country, groups, registered_at, last_login_at, revision) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, NULL, 0)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0)",
     )
     .bind(number)
     .bind(account.id.as_str())
@@ -36,11 +42,197 @@ pub(crate) async fn insert(pool: &AnyPool, account: &Account) -> Result<AccountN
     .bind(account.details.country.clone())
     .bind(account.details.groups.clone())
     .bind(account.registered_at.0)
-    .execute(&mut *transaction)
+    .bind(account.last_login_at.map(|at| at.0))
+    .execute(connection)
     .await
     .map_err(insert_failed)?;
-    transaction.commit().await.map_err(failed)?;
     Ok(AccountNumber(number))
+}
+
+pub(crate) async fn create(pool: &AnyPool, creation: Creation<'_>) -> Result<Created, StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let created = try_create(&mut transaction, creation).await?;
+    match created {
+        Created::Account(_) => transaction.commit().await.map_err(failed)?,
+        _ => transaction.rollback().await.map_err(failed)?,
+    }
+    Ok(created)
+}
+
+async fn try_create(connection: &mut AnyConnection, creation: Creation<'_>) -> Result<Created, StoreError> {
+    let Creation { account, replaceable_before, spend, session, link, message, limits, now } = creation;
+    if let Some(code) = spend
+        && !mailings::spend(connection, Spend::Code(code)).await?
+    {
+        return Ok(Created::Spent);
+    }
+    erase_replaceable(connection, account, replaceable_before).await?;
+    let number = match put(connection, account).await {
+        Ok(number) => number,
+        Err(InsertError::Taken) => return Ok(Created::Taken),
+        Err(InsertError::Store(error)) => return Err(error),
+    };
+    if let Some(session) = session {
+        if !sessions::is_open(connection, &session.audience).await? {
+            return Ok(Created::Closed);
+        }
+        sessions::put(connection, &Session { account: number, ..session.clone() }).await?;
+    }
+    if let Some(link) = link {
+        mailings::put_link(connection, &Link { account: number, ..link.clone() }).await?;
+    }
+    if let (Some(message), Some(email)) = (message, &account.email) {
+        let address = Address::Email(email.clone());
+        if let Some(retry_after) = mailings::count(connection, &address, message, limits, now).await? {
+            return Ok(Created::TooOften { retry_after });
+        }
+        messages::put(connection, message).await?;
+    }
+    Ok(Created::Account(number))
+}
+
+/// Erases the accounts that were never activated and have one of this account's identifiers.
+async fn erase_replaceable(connection: &mut AnyConnection, account: &Account, before: Timestamp) -> Result<(), StoreError> {
+    let query = sqlx::query_scalar(
+        "SELECT number FROM accounts WHERE (user_name = $1 OR email = $2 OR phone = $3) AND activation_deadline <= $4",
+    )
+    .bind(account.user_name.clone().map(String::from))
+    .bind(account.email.clone().map(String::from))
+    .bind(account.phone.clone().map(String::from))
+    .bind(before.0);
+    let numbers: Vec<i64> = query.fetch_all(&mut *connection).await.map_err(failed)?;
+    for number in numbers {
+        erase(connection, AccountNumber(number)).await?;
+    }
+    Ok(())
+}
+
+/// Erases an account with everything that is its own, and frees its gateways.
+async fn erase(connection: &mut AnyConnection, number: AccountNumber) -> Result<bool, StoreError> {
+    sessions::end_all_of(connection, number).await?;
+    let unbind = sqlx::query("UPDATE gateways SET account = NULL WHERE account = $1").bind(number.0);
+    unbind.execute(&mut *connection).await.map_err(failed)?;
+    let delete = sqlx::query("DELETE FROM accounts WHERE number = $1").bind(number.0);
+    Ok(delete.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+}
+
+pub(crate) async fn delete(pool: &AnyPool, number: AccountNumber, spend: Spend<'_>) -> Result<Changed, StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let changed = if !mailings::spend(&mut transaction, spend).await? {
+        Changed::Spent
+    } else if erase(&mut transaction, number).await? {
+        Changed::Done
+    } else {
+        Changed::Stale
+    };
+    match changed {
+        Changed::Done => transaction.commit().await.map_err(failed)?,
+        _ => transaction.rollback().await.map_err(failed)?,
+    }
+    Ok(changed)
+}
+
+pub(crate) async fn change(pool: &AnyPool, change: AccountChange<'_>) -> Result<Changed, StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let changed = try_change(&mut transaction, change).await?;
+    match changed {
+        Changed::Done => transaction.commit().await.map_err(failed)?,
+        _ => transaction.rollback().await.map_err(failed)?,
+    }
+    Ok(changed)
+}
+
+async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -> Result<Changed, StoreError> {
+    let update = sqlx::query(
+        "UPDATE accounts SET verifier = COALESCE($1, verifier), \
+         activation_deadline = CASE WHEN $2 = 1 THEN NULL ELSE activation_deadline END, \
+         last_login_at = COALESCE($3, last_login_at), revision = revision + 1 WHERE number = $4 AND revision = $5",
+    )
+    .bind(change.verifier.map(|verifier| verifier.phc().to_owned()))
+    .bind(i64::from(change.activate))
+    .bind(change.begin.map(|session| session.created_at.0))
+    .bind(change.account.0)
+    .bind(change.revision);
+    if update.execute(&mut *connection).await.map_err(failed)?.rows_affected() == 0 {
+        return Ok(Changed::Stale);
+    }
+    if let Some(spend) = change.spend
+        && !mailings::spend(connection, spend).await?
+    {
+        return Ok(Changed::Spent);
+    }
+    match change.end {
+        Ending::None => {}
+        Ending::All => sessions::end_all_of(connection, change.account).await?,
+        Ending::AllBut(session) => {
+            if !sessions::end_others(connection, change.account, session).await? {
+                return Ok(Changed::Stale);
+            }
+        }
+    }
+    if let Some(session) = change.begin {
+        if !sessions::is_open(connection, &session.audience).await? {
+            return Ok(Changed::Closed);
+        }
+        sessions::put(connection, session).await?;
+    }
+    if let Some(message) = change.message {
+        messages::put(connection, message).await?;
+    }
+    Ok(Changed::Done)
+}
+
+pub(crate) async fn set_details(pool: &AnyPool, number: AccountNumber, details: &Details) -> Result<bool, StoreError> {
+    let update = sqlx::query(
+        "UPDATE accounts SET display_name = $1, language = $2, birthday = $3, address = $4, country = $5, groups = $6 \
+         WHERE number = $7",
+    )
+    .bind(details.display_name.clone())
+    .bind(details.language.clone())
+    .bind(details.birthday.clone().map(String::from))
+    .bind(details.address.clone())
+    .bind(details.country.clone())
+    .bind(details.groups.clone())
+    .bind(number.0);
+    Ok(update.execute(pool).await.map_err(failed)?.rows_affected() > 0)
+}
+
+pub(crate) async fn import(pool: &AnyPool, accounts: &[Account], source: &str, line: i64) -> Result<Vec<Imported>, StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let mut imported = Vec::with_capacity(accounts.len());
+    for account in accounts {
+        // Looked up before, because a statement that fails ends the whole transaction on some engines.
+        imported.push(if is_taken(&mut transaction, account).await? {
+            Imported::Taken
+        } else {
+            put(&mut transaction, account).await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
+            Imported::Done
+        });
+    }
+    sqlx::query("INSERT INTO imports (source, line) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET line = excluded.line")
+        .bind(source)
+        .bind(line)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(imported)
+}
+
+async fn is_taken(connection: &mut AnyConnection, account: &Account) -> Result<bool, StoreError> {
+    let query =
+        sqlx::query("SELECT number FROM accounts WHERE user_name = $1 OR email = $2 OR phone = $3 OR id = $4 OR apikey = $5")
+            .bind(account.user_name.clone().map(String::from))
+            .bind(account.email.clone().map(String::from))
+            .bind(account.phone.clone().map(String::from))
+            .bind(account.id.as_str())
+            .bind(account.apikey.as_str());
+    Ok(query.fetch_optional(connection).await.map_err(failed)?.is_some())
+}
+
+pub(crate) async fn imported_up_to(pool: &AnyPool, source: &str) -> Result<i64, StoreError> {
+    let query = sqlx::query_scalar("SELECT line FROM imports WHERE source = $1").bind(source);
+    Ok(query.fetch_optional(pool).await.map_err(failed)?.unwrap_or(0))
 }
 
 pub(crate) async fn find_named(pool: &AnyPool, identifier: &Identifier) -> Result<Option<Account>, StoreError> {

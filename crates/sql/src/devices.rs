@@ -1,23 +1,61 @@
 //! Devices that log in.
 
 use account::store::{InsertError, Page};
-use account::{Device, Serial, StoreError, Timestamp};
-use sqlx::AnyPool;
+use account::{Device, Guid, Serial, StoreError, Timestamp};
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, AnyPool};
 
-use crate::row::{Row, failed, insert_failed};
+use crate::row::{Row, facts, failed, insert_failed};
+use crate::sessions;
+
+const INSERT: &str =
+    "INSERT INTO devices (serial, guid, kind, app_version, name, facts, registered_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
+const UPDATE: &str =
+    "UPDATE devices SET guid = $2, kind = $3, app_version = $4, name = $5, facts = $6, registered_at = $7 WHERE serial = $1";
 
 pub(crate) async fn insert(pool: &AnyPool, device: &Device) -> Result<(), InsertError> {
-    sqlx::query("INSERT INTO devices (serial, guid, kind, app_version, registered_at) VALUES ($1, $2, $3, $4, $5)")
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    write(&mut connection, INSERT, device).await.map_err(insert_failed).map(drop)
+}
+
+pub(crate) async fn put(pool: &AnyPool, device: &Device) -> Result<(), InsertError> {
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let older = sqlx::query_scalar("SELECT guid FROM devices WHERE serial = $1").bind(device.serial.as_str());
+    let older: Option<String> = older.fetch_optional(&mut *transaction).await.map_err(failed)?;
+    let statement = if older.is_some() { UPDATE } else { INSERT };
+    write(&mut transaction, statement, device).await.map_err(insert_failed)?;
+    if older.is_some_and(|guid| guid != device.guid.as_str()) {
+        sessions::end_all_at(&mut transaction, "device", device.serial.as_str()).await?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(())
+}
+
+async fn write(connection: &mut AnyConnection, statement: &'static str, device: &Device) -> Result<u64, sqlx::Error> {
+    let query = sqlx::query(statement)
         .bind(device.serial.as_str())
         .bind(device.guid.as_str())
         .bind(device.kind.as_str())
         .bind(device.app_version.clone())
-        .bind(device.registered_at.0)
-        .execute(pool)
-        .await
-        .map_err(insert_failed)?;
-    Ok(())
+        .bind(device.name.clone())
+        .bind(facts::write(&device.facts))
+        .bind(device.registered_at.0);
+    Ok(query.execute(connection).await?.rows_affected())
+}
+
+pub(crate) async fn find_by_guid(pool: &AnyPool, guid: &Guid) -> Result<Option<Device>, StoreError> {
+    let query = sqlx::query("SELECT * FROM devices WHERE guid = $1").bind(guid.as_str());
+    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+}
+
+pub(crate) async fn rename(pool: &AnyPool, guid: &Guid, name: &str) -> Result<bool, StoreError> {
+    for statement in ["UPDATE devices SET name = $1 WHERE guid = $2", "UPDATE gateways SET name = $1 WHERE guid = $2"] {
+        let update = sqlx::query(statement).bind(name).bind(guid.as_str());
+        if update.execute(pool).await.map_err(failed)?.rows_affected() > 0 {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 pub(crate) async fn find(pool: &AnyPool, serial: &Serial) -> Result<Option<Device>, StoreError> {
@@ -39,6 +77,8 @@ fn read(row: &AnyRow) -> Result<Device, StoreError> {
         guid: row.parse("guid")?,
         kind: row.parse("kind")?,
         app_version: row.get("app_version")?,
+        name: row.get("name")?,
+        facts: facts::read(&row)?,
         registered_at: Timestamp(row.get("registered_at")?),
     })
 }

@@ -1,26 +1,86 @@
 //! Gateways and their binding.
 
 use account::store::{InsertError, Page};
-use account::{AccountNumber, AppVersion, Gateway, Serial, StoreError, Timestamp};
+use account::{AccountNumber, AppVersion, Gateway, Guid, Identity, Serial, StoreError, Timestamp};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
-use crate::row::{Row, failed, insert_failed};
+use crate::row::{Row, facts, failed, insert_failed};
 
 pub(crate) async fn insert(pool: &AnyPool, gateway: &Gateway) -> Result<(), InsertError> {
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    insert_into(&mut connection, gateway).await
+}
+
+async fn insert_into(connection: &mut AnyConnection, gateway: &Gateway) -> Result<(), InsertError> {
+    let identity = &gateway.identity;
     sqlx::query(
-        "INSERT INTO gateways (serial, guid, kind, min_app_version, account, registered_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO gateways (serial, guid, kind, ptop_uid, wifi_mac, bluetooth_mac, random_code, name, connect_method, facts, \
+         min_app_version, account, registered_at) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(gateway.serial.as_str())
     .bind(gateway.guid.as_str())
     .bind(gateway.kind.as_str())
+    .bind(identity.ptop_uid.clone())
+    .bind(identity.wifi_mac.clone())
+    .bind(identity.bluetooth_mac.clone())
+    .bind(identity.random_code.clone())
+    .bind(gateway.name.clone())
+    .bind(gateway.connect_method.clone())
+    .bind(facts::write(&gateway.facts))
     .bind(gateway.min_app_version.clone().map(String::from))
     .bind(gateway.account.map(|account| account.0))
     .bind(gateway.registered_at.0)
-    .execute(pool)
+    .execute(connection)
     .await
     .map_err(insert_failed)?;
     Ok(())
+}
+
+pub(crate) async fn put(pool: &AnyPool, gateway: &Gateway) -> Result<(), InsertError> {
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let identity = &gateway.identity;
+    let update = sqlx::query(
+        "UPDATE gateways SET kind = $1, ptop_uid = $2, wifi_mac = $3, bluetooth_mac = $4, random_code = $5, name = $6, facts = $7 \
+         WHERE guid = $8 AND serial = $9",
+    )
+    .bind(gateway.kind.as_str())
+    .bind(identity.ptop_uid.clone())
+    .bind(identity.wifi_mac.clone())
+    .bind(identity.bluetooth_mac.clone())
+    .bind(identity.random_code.clone())
+    .bind(gateway.name.clone())
+    .bind(facts::write(&gateway.facts))
+    .bind(gateway.guid.as_str())
+    .bind(gateway.serial.as_str());
+    if update.execute(&mut *transaction).await.map_err(insert_failed)?.rows_affected() == 0 {
+        insert_into(&mut transaction, gateway).await?;
+    }
+    transaction.commit().await.map_err(failed)?;
+    Ok(())
+}
+
+pub(crate) async fn find_by_guid(pool: &AnyPool, guid: &Guid) -> Result<Option<Gateway>, StoreError> {
+    let query = sqlx::query("SELECT * FROM gateways WHERE guid = $1").bind(guid.as_str());
+    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+}
+
+pub(crate) async fn alike(pool: &AnyPool, serial: &Serial, identity: &Identity) -> Result<Vec<Gateway>, StoreError> {
+    let query = sqlx::query(
+        "SELECT * FROM gateways WHERE serial = $1 OR ptop_uid = $2 OR wifi_mac = $3 OR bluetooth_mac = $4 OR random_code = $5 \
+         ORDER BY serial",
+    )
+    .bind(serial.as_str())
+    .bind(identity.ptop_uid.clone())
+    .bind(identity.wifi_mac.clone())
+    .bind(identity.bluetooth_mac.clone())
+    .bind(identity.random_code.clone());
+    query.fetch_all(pool).await.map_err(failed)?.iter().map(read).collect()
+}
+
+pub(crate) async fn set_connect_method(pool: &AnyPool, guid: &Guid, method: &str) -> Result<bool, StoreError> {
+    let update = sqlx::query("UPDATE gateways SET connect_method = $1 WHERE guid = $2").bind(method).bind(guid.as_str());
+    Ok(update.execute(pool).await.map_err(failed)?.rows_affected() > 0)
 }
 
 pub(crate) async fn find(pool: &AnyPool, serial: &Serial) -> Result<Option<Gateway>, StoreError> {
@@ -72,11 +132,27 @@ pub(crate) async fn bind_free(
     Ok(done.rows_affected() > 0)
 }
 
-pub(crate) async fn unbind(pool: &AnyPool, serial: &Serial) -> Result<bool, StoreError> {
+pub(crate) async fn rebind(pool: &AnyPool, serial: &Serial, from: AccountNumber, to: AccountNumber) -> Result<bool, StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    // In the order of their numbers, so that two such moves never wait for each other.
+    let (first, second) = if from <= to { (from, to) } else { (to, from) };
+    let there = bump_revision(&mut transaction, first).await? & bump_revision(&mut transaction, second).await?;
+    let update = sqlx::query("UPDATE gateways SET account = $1 WHERE serial = $2 AND account = $3");
+    let update = update.bind(to.0).bind(serial.as_str()).bind(from.0);
+    if there && update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0 {
+        transaction.commit().await.map_err(failed)?;
+        Ok(true)
+    } else {
+        transaction.rollback().await.map_err(failed)?;
+        Ok(false)
+    }
+}
+
+pub(crate) async fn unbind(pool: &AnyPool, serial: &Serial, account: Option<AccountNumber>) -> Result<bool, StoreError> {
     let mut transaction = pool.begin().await.map_err(failed)?;
     let owner = sqlx::query_scalar("SELECT account FROM gateways WHERE serial = $1 AND account IS NOT NULL");
     let owner: Option<i64> = owner.bind(serial.as_str()).fetch_optional(&mut *transaction).await.map_err(failed)?;
-    let Some(owner) = owner else { return Ok(false) };
+    let Some(owner) = owner.filter(|owner| account.is_none_or(|account| account.0 == *owner)) else { return Ok(false) };
     bump_revision(&mut transaction, AccountNumber(owner)).await?;
     let update = sqlx::query("UPDATE gateways SET account = NULL WHERE serial = $1 AND account = $2");
     let done = update.bind(serial.as_str()).bind(owner).execute(&mut *transaction).await.map_err(failed)?;
@@ -96,6 +172,15 @@ fn read(row: &AnyRow) -> Result<Gateway, StoreError> {
         serial: row.parse("serial")?,
         guid: row.parse("guid")?,
         kind: row.parse("kind")?,
+        identity: Identity {
+            ptop_uid: row.get("ptop_uid")?,
+            wifi_mac: row.get("wifi_mac")?,
+            bluetooth_mac: row.get("bluetooth_mac")?,
+            random_code: row.get("random_code")?,
+        },
+        name: row.get("name")?,
+        connect_method: row.get("connect_method")?,
+        facts: facts::read(&row)?,
         min_app_version: row.parse_optional("min_app_version")?,
         account: row.get::<Option<i64>>("account")?.map(AccountNumber),
         registered_at: Timestamp(row.get("registered_at")?),

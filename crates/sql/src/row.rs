@@ -48,3 +48,18 @@ pub(crate) fn insert_failed(error: sqlx::Error) -> InsertError {
         _ => InsertError::Store(failed(error)),
     }
 }
+
+/// What devices report, as a JSON object of texts.
+pub(crate) mod facts {
+    use account::{Facts, StoreError};
+
+    use super::Row;
+
+    pub(crate) fn write(facts: &Facts) -> String {
+        serde_json::to_string(facts).expect("a map of texts is plain data")
+    }
+
+    pub(crate) fn read(row: &Row<'_>) -> Result<Facts, StoreError> {
+        serde_json::from_str(&row.get::<String>("facts")?).map_err(|error| row.wrong("facts", &error))
+    }
+}

@@ -2,33 +2,38 @@
 
 use std::time::Duration;
 
-use account::store::{LoginCommit, LoginDone, Page};
-use account::{AccountNumber, Audience, Client, ObjectId, Session, StoreError, Timestamp, TokenHash};
+use account::store::{LoginCommit, LoginDone, LoginOutcome, Page, RefreshToken, Rotation, Spend};
+use account::{AccountNumber, Audience, Client, ObjectId, Session, SpentToken, StoreError, Timestamp, TokenHash};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, AnyPool};
 
-use crate::gateways;
 use crate::row::{Row, failed};
+use crate::{gateways, mailings};
 
-pub(crate) async fn commit_login(pool: &AnyPool, login: LoginCommit<'_>) -> Result<Option<LoginDone>, StoreError> {
+pub(crate) async fn commit_login(pool: &AnyPool, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError> {
     let mut transaction = pool.begin().await.map_err(failed)?;
-    let committed = try_commit(&mut transaction, login).await?;
-    match committed {
-        Some(_) => transaction.commit().await.map_err(failed)?,
-        None => transaction.rollback().await.map_err(failed)?,
+    let outcome = try_commit(&mut transaction, login).await?;
+    match outcome {
+        LoginOutcome::Done(_) => transaction.commit().await.map_err(failed)?,
+        LoginOutcome::Stale | LoginOutcome::Spent => transaction.rollback().await.map_err(failed)?,
     }
-    Ok(committed)
+    Ok(outcome)
 }
 
-async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> Result<Option<LoginDone>, StoreError> {
+async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError> {
     if !touch_account(connection, &login).await? || !is_open(connection, &login.session.audience).await? {
-        return Ok(None);
+        return Ok(LoginOutcome::Stale);
     }
     let account = login.session.account;
     if let Some(serial) = login.bind
         && !gateways::bind_free(connection, serial, account).await?
     {
-        return Ok(None);
+        return Ok(LoginOutcome::Stale);
+    }
+    if let Some(code) = login.spend
+        && !mailings::spend(connection, Spend::Code(code)).await?
+    {
+        return Ok(LoginOutcome::Spent);
     }
     let previous = find(connection, account, &login.session.audience).await?;
     let mut session = login.session.clone();
@@ -38,7 +43,7 @@ async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> R
     }
     put(connection, &session).await?;
     let previous_ended_at = previous.map(|previous| previous.access_expires_at.min(session.created_at));
-    Ok(Some(LoginDone { session, previous_ended_at }))
+    Ok(LoginOutcome::Done(Box::new(LoginDone { session, previous_ended_at })))
 }
 
 /// Notes the login on its account and renews the verifier, if the account is still at the revision that the login was decided on.
@@ -56,7 +61,7 @@ async fn touch_account(connection: &mut AnyConnection, login: &LoginCommit<'_>) 
 }
 
 /// Whether logins at this audience are allowed: an application may have been forbidden to call since it called.
-async fn is_open(connection: &mut AnyConnection, audience: &Audience) -> Result<bool, StoreError> {
+pub(crate) async fn is_open(connection: &mut AnyConnection, audience: &Audience) -> Result<bool, StoreError> {
     let Audience::Application(id) = audience else { return Ok(true) };
     let query = sqlx::query("SELECT id FROM applications WHERE id = $1 AND enabled = 1").bind(id.as_str().to_owned());
     Ok(query.fetch_optional(connection).await.map_err(failed)?.is_some())
@@ -72,14 +77,14 @@ async fn find(
     query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
 
-async fn put(connection: &mut AnyConnection, session: &Session) -> Result<(), StoreError> {
+/// Begins a session in the place of the one that the account has at that audience.
+pub(crate) async fn put(connection: &mut AnyConnection, session: &Session) -> Result<(), StoreError> {
+    let delete = sqlx::query("DELETE FROM sessions WHERE account = $1 AND audience_kind = $2 AND audience = $3");
+    let delete = delete.bind(session.account.0).bind(session.audience.kind()).bind(session.audience.id().to_owned());
+    delete.execute(&mut *connection).await.map_err(failed)?;
     sqlx::query(
         "INSERT INTO sessions (account, audience_kind, audience, id, access_hash, access_expires_at, refresh_hash, \
-         refresh_expires_at, created_at, address, app_version, os) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) \
-         ON CONFLICT (account, audience_kind, audience) DO UPDATE SET id = excluded.id, access_hash = excluded.access_hash, \
-         access_expires_at = excluded.access_expires_at, refresh_hash = excluded.refresh_hash, \
-         refresh_expires_at = excluded.refresh_expires_at, created_at = excluded.created_at, address = excluded.address, \
-         app_version = excluded.app_version, os = excluded.os",
+         refresh_expires_at, created_at, address, app_version, os) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(session.account.0)
     .bind(session.audience.kind())
@@ -125,6 +130,80 @@ pub(crate) async fn end(pool: &AnyPool, id: &ObjectId) -> Result<bool, StoreErro
 pub(crate) async fn end_all_of(connection: &mut AnyConnection, account: AccountNumber) -> Result<(), StoreError> {
     let delete = sqlx::query("DELETE FROM sessions WHERE account = $1").bind(account.0);
     delete.execute(connection).await.map_err(failed).map(drop)
+}
+
+/// Ends an account's sessions but one. `false` when that one is not there.
+pub(crate) async fn end_others(
+    connection: &mut AnyConnection,
+    account: AccountNumber,
+    but: &ObjectId,
+) -> Result<bool, StoreError> {
+    let there = sqlx::query("SELECT id FROM sessions WHERE account = $1 AND id = $2").bind(account.0).bind(but.as_str());
+    if there.fetch_optional(&mut *connection).await.map_err(failed)?.is_none() {
+        return Ok(false);
+    }
+    let delete = sqlx::query("DELETE FROM sessions WHERE account = $1 AND id <> $2").bind(account.0).bind(but.as_str());
+    delete.execute(connection).await.map_err(failed)?;
+    Ok(true)
+}
+
+pub(crate) async fn find_by_access(pool: &AnyPool, access: &TokenHash) -> Result<Option<Session>, StoreError> {
+    let query = sqlx::query("SELECT * FROM sessions WHERE access_hash = $1").bind(access.as_str());
+    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+}
+
+pub(crate) async fn find_by_refresh(pool: &AnyPool, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError> {
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let current = sqlx::query("SELECT * FROM sessions WHERE refresh_hash = $1").bind(refresh.as_str());
+    if let Some(row) = current.fetch_optional(&mut *transaction).await.map_err(failed)? {
+        return Ok(Some(RefreshToken::Current(read(&row)?)));
+    }
+    let spent = sqlx::query("SELECT * FROM spent_tokens WHERE hash = $1").bind(refresh.as_str());
+    let Some(spent) = spent.fetch_optional(&mut *transaction).await.map_err(failed)? else { return Ok(None) };
+    let spent = Row { table: "spent_tokens", row: &spent };
+    let session = sqlx::query("SELECT * FROM sessions WHERE id = $1").bind(spent.get::<String>("session")?);
+    let Some(session) = session.fetch_optional(&mut *transaction).await.map_err(failed)? else { return Ok(None) };
+    let spent = SpentToken {
+        hash: refresh.clone(),
+        successor: TokenHash::from_stored(spent.get("successor")?),
+        salt: spent.get("salt")?,
+        spent_at: Timestamp(spent.get("spent_at")?),
+        expires_at: Timestamp(spent.get("expires_at")?),
+    };
+    Ok(Some(RefreshToken::Spent(read(&session)?, spent)))
+}
+
+pub(crate) async fn rotate(pool: &AnyPool, rotation: Rotation<'_>) -> Result<bool, StoreError> {
+    let Rotation { session, spent, now } = rotation;
+    let mut transaction = pool.begin().await.map_err(failed)?;
+    let update = sqlx::query(
+        "UPDATE sessions SET access_hash = $1, access_expires_at = $2, refresh_hash = $3, refresh_expires_at = $4 \
+         WHERE id = $5 AND refresh_hash = $6",
+    )
+    .bind(session.access_hash.as_str())
+    .bind(session.access_expires_at.0)
+    .bind(session.refresh_hash.as_str())
+    .bind(session.refresh_expires_at.0)
+    .bind(session.id.as_str())
+    .bind(spent.hash.as_str());
+    if update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() == 0 {
+        transaction.rollback().await.map_err(failed)?;
+        return Ok(false);
+    }
+    let forget = sqlx::query("DELETE FROM spent_tokens WHERE session = $1 AND expires_at <= $2");
+    forget.bind(session.id.as_str()).bind(now.0).execute(&mut *transaction).await.map_err(failed)?;
+    let insert = sqlx::query(
+        "INSERT INTO spent_tokens (hash, session, successor, salt, spent_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+    )
+    .bind(spent.hash.as_str())
+    .bind(session.id.as_str())
+    .bind(spent.successor.as_str())
+    .bind(spent.salt.as_str())
+    .bind(spent.spent_at.0)
+    .bind(spent.expires_at.0);
+    insert.execute(&mut *transaction).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(true)
 }
 
 pub(crate) async fn end_all_at(connection: &mut AnyConnection, kind: &'static str, audience: &str) -> Result<(), StoreError> {

@@ -1,4 +1,4 @@
-//! One structured line in the log for each attempt to log in.
+//! One structured line in the log for each call.
 
 use std::fmt::Display;
 use std::time::Instant;
@@ -8,32 +8,35 @@ use axum::extract::Request;
 
 use crate::request_id::RequestId;
 
-/// An attempt to log in that is under way. What becomes known of it is noted on it; how it ends
+/// A call that is under way. What becomes known of it is noted on it; how it ends
 /// writes the line.
 #[derive(Debug)]
 pub struct Attempt {
     id: RequestId,
     dialect: &'static str,
+    call: &'static str,
     begun: Instant,
     /// Who it says it is. Logged masked.
     pub identifier: Option<Identifier>,
+    /// Whose account it turned out to be.
+    pub account: Option<AccountNumber>,
     /// What is odd about it without being wrong.
     pub note: Option<&'static str>,
 }
 
 impl Attempt {
-    /// An attempt begins with `request`.
+    /// A call begins with `request`; `call` is what it is called in the log.
     #[must_use]
-    pub fn begin(dialect: &'static str, request: &Request) -> Self {
-        Self { id: RequestId::of(request), dialect, begun: Instant::now(), identifier: None, note: None }
+    pub fn begin(dialect: &'static str, call: &'static str, request: &Request) -> Self {
+        Self { id: RequestId::of(request), dialect, call, account: None, begun: Instant::now(), identifier: None, note: None }
     }
 
     /// It succeeded.
-    pub fn succeeded(&self, account: AccountNumber) {
+    pub fn succeeded(&self, outcome: &'static str) {
         let (identifier, ms) = (self.who(), self.milliseconds());
         tracing::info!(
-            request_id = %self.id, dialect = self.dialect, outcome = "logged in", account = account.0, identifier, note = self.note, ms,
-            "login"
+            request_id = %self.id, dialect = self.dialect, outcome, account = self.account.map(|account| account.0), identifier,
+            note = self.note, ms, "{}", self.call
         );
     }
 
@@ -41,9 +44,9 @@ impl Attempt {
     pub fn failed(&self, reason: &dyn Display, our_fault: bool) {
         let (identifier, ms, outcome) = (self.who(), self.milliseconds(), reason.to_string());
         if our_fault {
-            tracing::error!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "login");
+            tracing::error!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "{}", self.call);
         } else {
-            tracing::info!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "login");
+            tracing::info!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "{}", self.call);
         }
     }
 

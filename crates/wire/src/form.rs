@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use percent_encoding::percent_decode;
+use percent_encoding::{percent_decode, percent_decode_str};
 
 /// Why a body is not a form. The words name no content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -36,10 +36,56 @@ impl Form {
         Ok(Self(parameters))
     }
 
+    /// Reads the parameters of a query string and of a body together; the body wins (`fantem` §1).
+    ///
+    /// # Errors
+    /// [`FormError`].
+    pub fn parse_both(query: Option<&str>, body: &[u8]) -> Result<Self, FormError> {
+        let mut parameters = Self::parse(query.unwrap_or_default().as_bytes())?.0;
+        parameters.extend(Self::parse(body)?.0);
+        Ok(Self(parameters))
+    }
+
     /// The value of `name`; an empty one counts as absent.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+}
+
+/// The parameters of a query string, in the order sent. A `+` in it is a plus sign: that is how clients send calling codes.
+#[derive(Debug)]
+pub struct Query(Vec<(String, String)>);
+
+impl Query {
+    /// Reads a query string, without its `?`.
+    ///
+    /// # Errors
+    /// [`FormError`].
+    pub fn parse(text: &str) -> Result<Self, FormError> {
+        let mut pairs: Vec<(String, String)> = Vec::new();
+        for pair in text.split('&').filter(|pair| !pair.is_empty()) {
+            let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+            let decode = |text: &str| percent_decode_str(text).decode_utf8().map(Into::into).map_err(|_| FormError::NotUtf8);
+            let name: String = decode(name)?;
+            if pairs.iter().any(|(known, _)| *known == name) {
+                return Err(FormError::Duplicate);
+            }
+            pairs.push((name, decode(value)?));
+        }
+        Ok(Self(pairs))
+    }
+
+    /// The parameters.
+    #[must_use]
+    pub fn pairs(&self) -> &[(String, String)] {
+        &self.0
+    }
+
+    /// The value of `name`; an empty one counts as absent.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
     }
 }
 

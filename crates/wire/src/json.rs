@@ -6,6 +6,8 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
+use crate::form::Query;
+
 /// Why a body is not a JSON object. The words name no content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the body is not a JSON object without duplicate keys")]
@@ -25,6 +27,23 @@ impl Object {
             Ok(Unique(Value::Object(members))) => Ok(Self(members.into_iter().collect())),
             _ => Err(JsonError),
         }
+    }
+
+    /// An object of texts: the parameters of a query.
+    #[must_use]
+    pub fn of(query: &Query) -> Self {
+        Self(query.pairs().iter().map(|(name, value)| (name.clone(), Value::String(value.clone()))).collect())
+    }
+
+    /// An object that is part of one that was read.
+    #[must_use]
+    pub fn from_members(members: serde_json::Map<String, Value>) -> Self {
+        Self(members.into_iter().collect())
+    }
+
+    /// Sets the value of `key`.
+    pub fn set(&mut self, key: &str, value: Value) {
+        self.0.insert(key.to_owned(), value);
     }
 
     /// The value of `key`; `null` counts as absent.

@@ -9,7 +9,7 @@ mod request_id;
 mod retry;
 
 pub use crate::attempt::Attempt;
-pub use crate::form::{Form, FormError};
+pub use crate::form::{Form, FormError, Query};
 pub use crate::hosts::Hosts;
 pub use crate::json::{JsonError, Object};
 pub use crate::request::{BODY_LIMIT, Incoming, Unreadable};

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::header::{AUTHORIZATION, HOST};
+use axum::http::header::{AUTHORIZATION, COOKIE, HOST};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
 
 /// The largest body, in bytes.
@@ -24,8 +25,11 @@ pub struct Incoming {
     pub host: Option<String>,
     /// The `Authorization` header; `None` when there is none, several, or one that is not text.
     pub authorization: Option<String>,
+    /// The query string, without its `?`. Never logged: some protocols carry tokens in it.
+    pub query: Option<String>,
     /// The body's exact bytes.
     pub body: Vec<u8>,
+    headers: HeaderMap,
 }
 
 /// Why a request could not be read.
@@ -50,7 +54,34 @@ impl Incoming {
     pub async fn read(request: Request, body_timeout: Duration) -> Result<Self, Unreadable> {
         let (parts, body) = request.into_parts();
         let body = tokio::time::timeout(body_timeout, read_body(body)).await.map_err(|_| Unreadable::TooSlow)??;
-        Ok(Self { address: address(&parts), host: host(&parts), authorization: authorization(&parts), body })
+        let query = parts.uri.query().map(str::to_owned);
+        let authorization = only(&parts.headers, &AUTHORIZATION);
+        Ok(Self { address: address(&parts), host: host(&parts), authorization, query, body, headers: parts.headers })
+    }
+
+    /// A header; `None` when there is none, several, or one that is not text.
+    #[must_use]
+    pub fn header(&self, name: &HeaderName) -> Option<String> {
+        only(&self.headers, name)
+    }
+
+    /// A cookie; `None` when there is none, several of that name, or an empty one.
+    #[must_use]
+    pub fn cookie(&self, name: &str) -> Option<&str> {
+        let lines = self.headers.get_all(COOKIE).iter().filter_map(|line| line.to_str().ok());
+        let pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.trim().split_once('='));
+        let mut values = pairs.filter(|(known, _)| *known == name).map(|(_, value)| value.trim_matches('"'));
+        match (values.next(), values.next()) {
+            (Some(only), None) => Some(only).filter(|value| !value.is_empty()),
+            _ => None,
+        }
+    }
+
+    /// The token in `Authorization: Bearer …`.
+    #[must_use]
+    pub fn bearer(&self) -> Option<&str> {
+        let (scheme, token) = self.authorization.as_deref()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim()).filter(|token| !token.is_empty())
     }
 }
 
@@ -81,8 +112,8 @@ fn host(parts: &Parts) -> Option<String> {
     authority.or_else(|| parts.headers.get(HOST)?.to_str().ok()).map(str::to_owned)
 }
 
-fn authorization(parts: &Parts) -> Option<String> {
-    let mut values = parts.headers.get_all(AUTHORIZATION).iter();
+fn only(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (Some(only), None) => only.to_str().ok().map(str::to_owned),
         _ => None,

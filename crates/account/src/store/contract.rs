@@ -19,9 +19,9 @@ pub use self::races::*;
 pub use self::rows::*;
 use super::{InsertError, LoginCommit, LoginDone, Page};
 use crate::{
-    Account, AccountNumber, Activation, ApiKey, Application, ApplicationId, Audience, Client, Details, Device, DeviceKind,
-    Gateway, GatewayKind, Guid, Identifier, MasterKey, ObjectId, Profile, Serial, Session, Store, SystemRng, Timestamp, Token,
-    TokenLength, Verifier,
+    Account, AccountNumber, Activation, ApiKey, Application, ApplicationId, Audience, Client, Details, Device, DeviceKind, Facts,
+    Gateway, GatewayKind, Guid, Identifier, Identity, MasterKey, ObjectId, Profile, Serial, Session, Store, SystemRng, Timestamp,
+    Token, TokenLength, Verifier,
 };
 
 /// Makes a `#[tokio::test]` of each check. `$open` is an async function that returns a fresh, empty `Arc<dyn Store>` and whatever
@@ -119,13 +119,26 @@ fn a_device(text: &str, app_version: Option<&str>) -> Device {
         guid,
         kind: DeviceKind::IosPhone,
         app_version: app_version.map(Into::into),
+        name: None,
+        facts: Facts::from([("model".into(), "X".into())]),
         registered_at: NOW,
     }
 }
 
 fn a_gateway(text: &str) -> Gateway {
     let guid = Guid::draw(&SystemRng);
-    Gateway { serial: serial(text), guid, kind: GatewayKind::Hub, min_app_version: None, account: None, registered_at: NOW }
+    Gateway {
+        serial: serial(text),
+        guid,
+        kind: GatewayKind::Hub,
+        identity: Identity::default(),
+        name: None,
+        connect_method: None,
+        facts: Facts::new(),
+        min_app_version: None,
+        account: None,
+        registered_at: NOW,
+    }
 }
 
 async fn add_gateways(store: &AnyStore, serials: &[&str]) {
@@ -167,12 +180,12 @@ fn a_session(account: AccountNumber, audience: Audience, created_at: Timestamp) 
 }
 
 fn commit(session: &Session, revision: i64) -> LoginCommit<'_> {
-    LoginCommit { revision, session, bind: None, verifier: None }
+    LoginCommit { revision, session, bind: None, verifier: None, spend: None }
 }
 
 async fn log_in(store: &AnyStore, account: &Account, audience: Audience) -> LoginDone {
     let session = a_session(account.number, audience, NOW);
-    store.commit_login(commit(&session, account.revision)).await.unwrap().expect("nothing has changed")
+    store.commit_login(commit(&session, account.revision)).await.unwrap().done().expect("nothing has changed")
 }
 
 async fn session_ids(store: &AnyStore, account: Option<AccountNumber>) -> Vec<ObjectId> {

@@ -87,17 +87,17 @@ pub async fn revisions(store: AnyStore) {
     }
     assert!(store.bind(&serial("one"), anna).await.unwrap());
     changed("bound").await;
-    assert!(store.unbind(&serial("one")).await.unwrap());
+    assert!(store.unbind(&serial("one"), None).await.unwrap());
     changed("unbound").await;
 
     let (session, one, third) = (a_session(anna, at_phone("one"), NOW), serial("one"), verifier("third"));
     for (what, bind, verifier) in [("bound by a login", Some(&one), None), ("renewed by a login", None, Some(&third))] {
         let login = LoginCommit { bind, verifier, ..commit(&session, revision().await) };
-        assert!(store.commit_login(login).await.unwrap().is_some());
+        assert!(store.commit_login(login).await.unwrap().done().is_some());
         changed(what).await;
     }
     let before = revision().await;
-    assert!(store.commit_login(commit(&session, before)).await.unwrap().is_some());
+    assert!(store.commit_login(commit(&session, before)).await.unwrap().done().is_some());
     assert_eq!(revision().await, before, "a login alone");
     assert_same_account(&reread(&store, ben.number).await, &ben);
 }
@@ -115,10 +115,10 @@ pub async fn what_is_unknown_changes_nothing(store: AnyStore) {
     assert!(!store.set_min_app_version(&serial("none"), Some(&"1".parse().unwrap())).await.unwrap());
     assert!(!store.bind(&serial("none"), anna.number).await.unwrap());
     assert!(!store.bind(&serial("one"), NOBODY).await.unwrap());
-    assert!(!store.unbind(&serial("none")).await.unwrap());
+    assert!(!store.unbind(&serial("none"), None).await.unwrap());
     assert!(!store.end_session(&ObjectId::draw(&SystemRng)).await.unwrap());
     let stranger = a_session(NOBODY, at_phone("one"), NOW);
-    assert!(store.commit_login(commit(&stranger, 0)).await.unwrap().is_none());
+    assert!(store.commit_login(commit(&stranger, 0)).await.unwrap().done().is_none());
     assert!(store.sessions(Some(NOBODY), page(None, 10)).await.unwrap().is_empty());
     assert_eq!(everything(&store).await, before);
 }
@@ -134,12 +134,12 @@ pub async fn binding(store: AnyStore) {
     let before = everything(&store).await;
     assert!(!store.bind(&serial("one"), ben).await.unwrap(), "not free");
     assert!(!store.bind(&serial("one"), anna).await.unwrap(), "not free, though hers");
-    assert!(!store.unbind(&serial("two")).await.unwrap(), "free already");
+    assert!(!store.unbind(&serial("two"), None).await.unwrap(), "free already");
     assert_eq!(everything(&store).await, before);
 
     assert!(store.bind(&serial("two"), anna).await.unwrap(), "a second one");
     assert_eq!((serials(anna).await, serials(ben).await), (vec!["one".to_owned(), "two".to_owned()], vec![]));
-    assert!(store.unbind(&serial("one")).await.unwrap());
+    assert!(store.unbind(&serial("one"), None).await.unwrap());
     assert_eq!(serials(anna).await, ["two"]);
     assert!(store.bind(&serial("one"), ben).await.unwrap(), "free again");
     assert_eq!((serials(anna).await, serials(ben).await), (vec!["two".to_owned()], vec!["one".to_owned()]));

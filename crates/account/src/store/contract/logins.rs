@@ -9,7 +9,7 @@ use super::*;
 pub async fn login_replaces_a_session(store: AnyStore) {
     let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
     let first = a_session(anna.number, at_phone("one"), NOW);
-    let done = store.commit_login(commit(&first, anna.revision)).await.unwrap().unwrap();
+    let done = store.commit_login(commit(&first, anna.revision)).await.unwrap().done().unwrap();
     assert_same(&done.session, &first);
     assert_eq!(done.previous_ended_at, None);
     assert_same_account(&reread(&store, anna.number).await, &Account { last_login_at: Some(NOW), ..anna.clone() });
@@ -27,7 +27,7 @@ pub async fn login_replaces_a_session(store: AnyStore) {
     let second = a_session(anna.number, at_phone("one"), later);
     let third = a_session(anna.number, at_phone("one"), much_later);
     for (session, ended_at) in [(&second, later), (&third, second.access_expires_at)] {
-        let done = store.commit_login(commit(session, anna.revision)).await.unwrap().unwrap();
+        let done = store.commit_login(commit(session, anna.revision)).await.unwrap().done().unwrap();
         assert_eq!(done.previous_ended_at, Some(ended_at));
         assert_eq!(reread(&store, anna.number).await.last_login_at, Some(session.created_at));
     }
@@ -42,7 +42,7 @@ pub async fn login_keeps_what_it_does_not_say(store: AnyStore) {
     let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
     let says = async |account: &Account, audience: Audience, client: Client, kept: Client| {
         let session = Session { client, ..a_session(account.number, audience, NOW) };
-        let done = store.commit_login(commit(&session, account.revision)).await.unwrap().unwrap();
+        let done = store.commit_login(commit(&session, account.revision)).await.unwrap().done().unwrap();
         assert_same(&done.session, &Session { client: kept, ..session });
         let stored = store.sessions(Some(account.number), page(None, 10)).await.unwrap();
         assert_same(&stored.iter().find(|stored| stored.id == done.session.id), &Some(&done.session));
@@ -79,8 +79,8 @@ pub async fn a_login_on_anything_else_is_undone(store: AnyStore) {
     ] {
         let bind = bind.map(serial);
         for verifier in [None, Some(&renewed)] {
-            let login = LoginCommit { revision, session: &session, bind: bind.as_ref(), verifier };
-            assert!(store.commit_login(login).await.unwrap().is_none(), "{revision} {bind:?}");
+            let login = LoginCommit { revision, session: &session, bind: bind.as_ref(), verifier, spend: None };
+            assert!(store.commit_login(login).await.unwrap().done().is_none(), "{revision} {bind:?}");
             assert_eq!(everything(&store).await, before, "{revision} {bind:?}");
         }
     }
@@ -92,7 +92,7 @@ pub async fn a_login_at_a_forbidden_application_is_undone(store: AnyStore) {
     let before = everything(&store).await;
     for id in ["forbidden", "unknown"] {
         let session = a_session(anna.number, at_application(id), NOW);
-        assert!(store.commit_login(commit(&session, anna.revision)).await.unwrap().is_none(), "{id}");
+        assert!(store.commit_login(commit(&session, anna.revision)).await.unwrap().done().is_none(), "{id}");
     }
     assert_eq!(everything(&store).await, before);
     assert!(store.enable_application(&"forbidden".parse().unwrap(), true).await.unwrap());
@@ -105,7 +105,7 @@ pub async fn login_binds_and_renews(store: AnyStore) {
     let (free, renewed) = (serial("free"), verifier("renewed"));
     let session = a_session(anna.number, at_device("phone"), NOW);
     let login = LoginCommit { bind: Some(&free), verifier: Some(&renewed), ..commit(&session, anna.revision) };
-    assert_same(&store.commit_login(login).await.unwrap().unwrap().session, &session);
+    assert_same(&store.commit_login(login).await.unwrap().done().unwrap().session, &session);
     let after = reread(&store, anna.number).await;
     assert!(after.revision > anna.revision, "what the next login rests on has changed");
     let expected = Account { verifier: renewed, last_login_at: Some(NOW), revision: after.revision, ..anna };

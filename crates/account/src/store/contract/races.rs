@@ -37,7 +37,7 @@ pub async fn logins_race_for_a_gateway(store: AnyStore) {
         logins.spawn(async move {
             let (session, free) = (a_session(account.number, at_phone("one"), NOW), serial("free"));
             let login = LoginCommit { bind: Some(&free), ..commit(&session, account.revision) };
-            store.commit_login(login).await.unwrap().map(|done| done.session.account)
+            store.commit_login(login).await.unwrap().done().map(|done| done.session.account)
         });
     }
     let winners: Vec<_> = logins.join_all().await.into_iter().flatten().collect();
@@ -62,7 +62,7 @@ pub async fn logins_race_against_changes(store: AnyStore) {
                 match call {
                     9 => assert!(store.enable_account(account.number, false).await.unwrap()),
                     10 => assert!(store.set_verifier(account.number, &verifier("second")).await.unwrap()),
-                    _ => drop(store.commit_login(commit(&session, account.revision)).await.unwrap()),
+                    _ => drop(store.commit_login(commit(&session, account.revision)).await.unwrap().done()),
                 }
             });
         }
@@ -118,7 +118,7 @@ pub async fn outlives_its_connections(store: AnyStore, reopen: impl AsyncFnOnce(
     log_in(&store, &ben, at_phone("one")).await;
     let (session, one, renewed) = (a_session(ben.number, at_device("one"), NOW), serial("one"), verifier("renewed"));
     let login = LoginCommit { bind: Some(&one), verifier: Some(&renewed), ..commit(&session, ben.revision) };
-    assert!(store.commit_login(login).await.unwrap().is_some());
+    assert!(store.commit_login(login).await.unwrap().done().is_some());
     let before = everything(&store).await;
     drop(store);
 

@@ -172,7 +172,7 @@ pub async fn extreme_values(store: AnyStore) {
     let mut session = a_session(rows[0].number, at_device(evil), Timestamp(i64::MAX));
     session.client.os = Some(evil.into());
     session.client.app_version = Some(long);
-    let done = store.commit_login(commit(&session, 0)).await.unwrap().unwrap();
+    let done = store.commit_login(commit(&session, 0)).await.unwrap().done().unwrap();
     assert_same(&done.session, &session);
     assert_same(&store.sessions(None, page(None, 10)).await.unwrap(), &[session]);
     assert_eq!(reread(&store, rows[0].number).await.last_login_at, Some(Timestamp(i64::MAX)));

@@ -2,11 +2,11 @@
 
 use account::LoggedIn;
 use axum::Json;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use serde::Serialize;
 
-use crate::Places;
-use crate::failure::JSON;
+use super::Answer;
+use crate::{JSON, Places};
 
 /// A login's success. It never has a key `error`.
 #[derive(Serialize)]
@@ -56,8 +56,8 @@ struct AppInfo<'a> {
     os: Option<&'a str>,
 }
 
-/// The answer to a login. `language` is the one that the app asked for; the account's own goes before it.
-pub(crate) fn logged_in(logged_in: &LoggedIn, language: Option<&str>, places: Option<&Places>) -> Response {
+/// The answer to a login, and to whatever else begins a session. `language` is the one that the app asked for; the account's own goes before it.
+pub(super) fn logged_in(logged_in: &LoggedIn, language: Option<&str>, places: Option<&Places>, outcome: &'static str) -> Answer {
     let LoggedIn { account, session, tokens, previous_ended_at } = logged_in;
     let lang = account.details.language.as_deref().or(language);
     let client = &session.client;
@@ -79,5 +79,5 @@ pub(crate) fn logged_in(logged_in: &LoggedIn, language: Option<&str>, places: Op
         apikey: account.apikey.as_str(),
     };
     let body = Body { at: tokens.access.expose(), rt: tokens.refresh.expose(), user, region: account.region.as_str() };
-    (JSON, Json(body)).into_response()
+    Answer { response: (JSON, Json(body)).into_response(), account: Some(account.number), outcome }
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use account::{Profile, Timestamp};
 use serde_json::Value;
-use wire::Object;
+use wire::{Object, Query};
 
-use crate::failure::Failure;
+use super::failure::Failure;
 
 /// The only version that the documents know, and the lowest that clients are known to send.
 const VERSION: i64 = 8;
@@ -22,9 +22,29 @@ impl Call {
     /// Reads a body and checks that `ts`, `version`, `nonce` and `required` are there. Not `appid`: without it a call is well-formed
     /// but not authenticated.
     pub fn parse(body: &[u8], required: &[&'static str]) -> Result<Self, Failure> {
-        let call = Self(Object::parse(body)?);
-        let missing = ["nonce", "ts", "version"].iter().chain(required).find(|field| call.get(field).is_none());
-        missing.map_or(Ok(call), |field| Err(Failure::Missing(field)))
+        Self::unsigned(Object::parse(body)?, &["nonce", "ts", "version"])?.with(required)
+    }
+
+    /// Reads a query, likewise. Its fields are all texts: numbers among them are read as numbers.
+    pub fn of_query(query: &Query, required: &[&'static str]) -> Result<Self, Failure> {
+        let mut object = Object::of(query);
+        for field in ["ts", "version"] {
+            if let Some(number) = query.get(field).and_then(|text| text.parse::<i64>().ok()) {
+                object.set(field, number.into());
+            }
+        }
+        Self::unsigned(object, &["nonce", "ts", "version"])?.with(required)
+    }
+
+    /// Takes the fields of a call that is not signed.
+    pub fn unsigned(object: Object, required: &[&'static str]) -> Result<Self, Failure> {
+        Self(object).with(required)
+    }
+
+    fn with(self, required: &[&'static str]) -> Result<Self, Failure> {
+        let missing = required.iter().find(|field| self.get(field).is_none());
+        missing.map_or(Ok(()), |field| Err(Failure::Missing(field)))?;
+        Ok(self)
     }
 
     /// The application that calls, if it says so.

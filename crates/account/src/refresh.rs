@@ -1,0 +1,143 @@
+//! Refreshing: a refresh token makes a new pair of tokens, once.
+//!
+//! A client that lost the answer may ask again for a short time and gets the same pair, which is derived from the old token, the
+//! master key and a salt: no token is stored. Any later second use means that somebody else has the token, and ends the session.
+
+use std::time::Duration;
+
+use crate::account::Account;
+use crate::core::Core;
+use crate::login::{ATTEMPTS, unsteady};
+use crate::random;
+use crate::session::{Session, Terms, Tokens};
+use crate::store::{RefreshToken, Rotation, StoreError};
+use crate::time::Timestamp;
+use crate::token::{Token, TokenHash};
+
+/// How long a refresh may be repeated (`ewelink-v8`, "Refreshing").
+pub const REPEATABLE: Duration = Duration::from_mins(1);
+
+/// Somebody wants new tokens.
+pub struct Refresh<'a> {
+    /// The refresh token.
+    pub token: &'a str,
+    /// Whether a session is one of those that the caller may refresh. To anybody else its token is unknown.
+    pub is_theirs: &'a (dyn Fn(&Session) -> bool + Send + Sync),
+    /// What the dialect promises.
+    pub terms: Terms,
+}
+
+/// A session with new tokens.
+#[derive(Debug)]
+pub struct Refreshed {
+    /// The account.
+    pub account: Account,
+    /// The session.
+    pub session: Session,
+    /// Its new tokens.
+    pub tokens: Tokens,
+}
+
+/// Why there are no new tokens. The words are for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum RefreshError {
+    /// It is no refresh token of this audience, or its session has ended.
+    #[error("no session has this refresh token")]
+    Unknown,
+    /// Its time is over.
+    #[error("the refresh token has expired")]
+    Expired,
+    /// It was used before: the session was ended.
+    #[error("the refresh token was used before; the session was ended")]
+    Reused,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A refresh token that was used: what the store keeps of it until it would have expired.
+#[derive(Debug, Clone)]
+pub struct SpentToken {
+    /// Its hash.
+    pub hash: TokenHash,
+    /// The hash of the token that took its place.
+    pub successor: TokenHash,
+    /// What the new pair was derived with.
+    pub salt: String,
+    /// When it was used.
+    pub spent_at: Timestamp,
+    /// When it would have expired.
+    pub expires_at: Timestamp,
+}
+
+impl Core {
+    /// Makes a new pair of tokens for a session; the old access token ends at once.
+    ///
+    /// # Errors
+    /// [`RefreshError`].
+    pub async fn refresh(&self, refresh: &Refresh<'_>) -> Result<Refreshed, RefreshError> {
+        let hash = TokenHash::of(refresh.token);
+        for _ in 0..ATTEMPTS {
+            let found = self.store.refresh_token(&hash).await?.ok_or(RefreshError::Unknown)?;
+            let (RefreshToken::Current(session) | RefreshToken::Spent(session, _)) = &found;
+            if !(refresh.is_theirs)(session) {
+                return Err(RefreshError::Unknown);
+            }
+            let done = match found {
+                RefreshToken::Current(session) => self.rotate(refresh, session).await?,
+                RefreshToken::Spent(session, spent) => Some(self.repeat(refresh, session, &spent).await?),
+            };
+            if let Some((session, tokens)) = done {
+                let account = self.store.account(session.account).await?.ok_or(RefreshError::Unknown)?;
+                return Ok(Refreshed { account, session, tokens });
+            }
+        }
+        Err(unsteady().into())
+    }
+
+    /// `None` when another refresh was faster.
+    async fn rotate(&self, refresh: &Refresh<'_>, session: Session) -> Result<Option<(Session, Tokens)>, RefreshError> {
+        let now = self.clock.now();
+        if now >= session.refresh_expires_at {
+            return Err(RefreshError::Expired);
+        }
+        let salt = hex::encode(random::bytes::<16>(self.rng()));
+        let tokens = self.derive(refresh, &salt);
+        let spent = SpentToken {
+            hash: session.refresh_hash.clone(),
+            successor: tokens.refresh.hash(),
+            salt,
+            spent_at: now,
+            expires_at: session.refresh_expires_at,
+        };
+        let renewed = Session {
+            access_hash: tokens.access.hash(),
+            access_expires_at: now.plus(refresh.terms.access_lifetime),
+            refresh_hash: tokens.refresh.hash(),
+            refresh_expires_at: now.plus(refresh.terms.refresh_lifetime),
+            ..session
+        };
+        let done = self.store.rotate(Rotation { session: &renewed, spent: &spent, now }).await?;
+        Ok(done.then_some((renewed, tokens)))
+    }
+
+    async fn repeat(
+        &self,
+        refresh: &Refresh<'_>,
+        session: Session,
+        spent: &SpentToken,
+    ) -> Result<(Session, Tokens), RefreshError> {
+        let in_time = self.clock.now() <= spent.spent_at.plus(REPEATABLE);
+        if in_time && session.refresh_hash == spent.successor {
+            return Ok((session, self.derive(refresh, &spent.salt)));
+        }
+        self.store.end_session(&session.id).await?;
+        Err(RefreshError::Reused)
+    }
+
+    /// The pair that follows the token: the same for the same salt.
+    fn derive(&self, refresh: &Refresh<'_>, salt: &str) -> Tokens {
+        let token = |label| Token::derive(&self.key, label, salt, refresh.token, refresh.terms.token_length);
+        Tokens { access: token("access"), refresh: token("refresh") }
+    }
+}

@@ -1,0 +1,230 @@
+//! How an account comes to be at its owner's wish.
+
+use std::time::Duration;
+
+use crate::account::{Account, AccountNumber, Activation, ApiKey, Details, ObjectId, Standing};
+use crate::code::{CodeError, ProvenCode, Purpose, Sending};
+use crate::core::Core;
+use crate::hasher::HashError;
+use crate::identifier::{Email, Identifier, Phone, UserName};
+use crate::link::{LinkForm, LinkPurpose};
+use crate::message::{Address, DeliveryError};
+use crate::password::PasswordDigest;
+use crate::region::Region;
+use crate::session::{Opening, Session, Tokens};
+use crate::store::{Created, Creation, StoreError};
+use crate::text::Malformed;
+use crate::time::Timestamp;
+
+/// Somebody wants an account.
+pub struct Registration<'a> {
+    /// Where it is registered.
+    pub region: Region,
+    /// Its user name.
+    pub user_name: Option<UserName>,
+    /// Its address.
+    pub address: Address,
+    /// Its password.
+    pub password: PasswordDigest,
+    /// What it holds about its person.
+    pub details: Details,
+    /// How the address is proven.
+    pub proof: RegistrationProof<'a>,
+    /// The session that begins with it, if the dialect logs in at once.
+    pub opening: Option<Opening>,
+}
+
+/// How whoever registers proves that the address is theirs.
+pub enum RegistrationProof<'a> {
+    /// By a code that was sent there before.
+    Code(&'a str),
+    /// By a link that is mailed there now; until it is opened, the account is pending.
+    Link {
+        /// How the link is written.
+        form: LinkForm<'a>,
+        /// What the dialect promises.
+        sending: Sending,
+    },
+}
+
+/// An account that has come to be.
+#[derive(Debug)]
+pub struct Registered {
+    /// The account.
+    pub account: Account,
+    /// The session that began with it.
+    pub session: Option<(Session, Tokens)>,
+    /// Whether its activation link could be mailed at once; if not, it is tried again.
+    pub mailed: Result<(), DeliveryError>,
+}
+
+/// Why no account has come to be. The words are for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The user name cannot be given to an account.
+    #[error("the user name {0}")]
+    UserNameMalformed(Malformed),
+    /// The address cannot be given to an account.
+    #[error("the address {0}")]
+    AddressMalformed(Malformed),
+    /// The user name is another account's.
+    #[error("the user name is taken")]
+    UserNameTaken,
+    /// The address is another account's.
+    #[error("the address is registered already, and activated")]
+    Registered,
+    /// The address is that of an account which waits to be activated.
+    #[error("the address is registered already, and not activated")]
+    Pending,
+    /// The code proves nothing.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// Too many messages were sent to the address.
+    #[error("too many messages to this address")]
+    TooOften {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The operator has disabled the application meanwhile.
+    #[error("the application is disabled")]
+    ApplicationDisabled,
+    /// Hashing is overloaded or broken.
+    #[error(transparent)]
+    Hash(#[from] HashError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Core {
+    /// Registers an account. What proves the address by a code takes the place of an account that was never activated; anything
+    /// else only that of one which was not activated in time.
+    ///
+    /// # Errors
+    /// [`RegisterError`]; then there is no account, and the code can still be used.
+    pub async fn register(&self, registration: Registration<'_>) -> Result<Registered, RegisterError> {
+        self.check_names(&registration).await?;
+        let code = match &registration.proof {
+            RegistrationProof::Code(code) => Some(self.check_code(Purpose::Register, &registration.address, code).await?),
+            RegistrationProof::Link { .. } => None,
+        };
+        let verifier = self.hasher.hash(registration.password.clone()).await?;
+        let now = self.clock.now();
+        let (email, phone) = match &registration.address {
+            Address::Email(email) => (Some(email.clone()), None),
+            Address::Phone(phone) => (None, Some(phone.clone())),
+        };
+        let activation = match &registration.proof {
+            RegistrationProof::Code(_) => Activation::Active,
+            RegistrationProof::Link { sending, .. } => Activation::Pending { deadline: now.plus(sending.lifetime) },
+        };
+        let account = Account {
+            number: AccountNumber(0),
+            id: ObjectId::draw(self.rng()),
+            apikey: ApiKey::draw(self.rng()),
+            region: registration.region.clone(),
+            user_name: registration.user_name.clone(),
+            email,
+            phone,
+            verifier,
+            activation,
+            enabled: true,
+            details: registration.details.clone(),
+            registered_at: now,
+            last_login_at: registration.opening.as_ref().map(|_| now),
+            revision: 0,
+        };
+        self.commit_registration(&registration, account, code.as_ref(), now).await
+    }
+
+    async fn commit_registration(
+        &self,
+        registration: &Registration<'_>,
+        mut account: Account,
+        code: Option<&ProvenCode>,
+        now: Timestamp,
+    ) -> Result<Registered, RegisterError> {
+        let mail = match (&registration.proof, &account.email) {
+            (RegistrationProof::Link { form, sending }, Some(email)) => {
+                let (link, message) = self.draw_link(&account, email, LinkPurpose::Activate, None, *form, sending.lifetime);
+                let queued = self.queue(&message, sending.lifetime, true);
+                Some((link, message, queued, sending.limits))
+            }
+            _ => None,
+        };
+        let mut session = registration.opening.as_ref().map(|opening| self.begin_session(opening, account.number));
+        let creation = Creation {
+            account: &account,
+            // A code proves that the address is not the other's: whoever never activated an account has no claim to it.
+            replaceable_before: if code.is_some() { Timestamp(i64::MAX) } else { now },
+            spend: code,
+            session: session.as_ref().map(|(session, _)| session),
+            link: mail.as_ref().map(|(link, ..)| link),
+            message: mail.as_ref().map(|(_, _, queued, _)| queued),
+            limits: mail.as_ref().map_or(&[], |(.., limits)| limits),
+            now,
+        };
+        account.number = match self.store.create_account(creation).await? {
+            Created::Account(number) => number,
+            Created::Taken => return Err(self.who_is_there(registration).await?),
+            Created::Spent => return Err(CodeError::Used.into()),
+            Created::TooOften { retry_after } => return Err(RegisterError::TooOften { retry_after }),
+            Created::Closed => return Err(RegisterError::ApplicationDisabled),
+        };
+        if let Some((session, _)) = &mut session {
+            session.account = account.number;
+        }
+        let mailed = match &mail {
+            Some((_, message, queued, _)) => self.attempt(queued, message).await,
+            None => Ok(()),
+        };
+        Ok(Registered { account, session, mailed })
+    }
+
+    async fn check_names(&self, registration: &Registration<'_>) -> Result<(), RegisterError> {
+        if let Some(user_name) = &registration.user_name {
+            let user_name = Identifier::UserName(user_name.clone());
+            user_name.registrable().map_err(RegisterError::UserNameMalformed)?;
+            if self.holder(&user_name).await?.is_some() {
+                return Err(RegisterError::UserNameTaken);
+            }
+        }
+        let address = registration.address.identifier();
+        address.registrable().map_err(RegisterError::AddressMalformed)?;
+        match (self.holder(&address).await?, &registration.proof) {
+            (Some(Standing::Active), _) => Err(RegisterError::Registered),
+            (Some(_), RegistrationProof::Link { .. }) => Err(RegisterError::Pending),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the activation of the account that has this identifier stands; `None` when nobody has it, or may keep it.
+    async fn holder(&self, identifier: &Identifier) -> Result<Option<Standing>, StoreError> {
+        let account = self.store.account_named(identifier).await?;
+        let standing = account.map(|account| account.activation.standing(self.clock.now()));
+        Ok(standing.filter(|standing| *standing != Standing::Lapsed))
+    }
+
+    /// Somebody else was faster.
+    async fn who_is_there(&self, registration: &Registration<'_>) -> Result<RegisterError, StoreError> {
+        match self.check_names(registration).await {
+            Err(RegisterError::Store(error)) => Err(error),
+            Err(error) => Ok(error),
+            Ok(()) => Ok(RegisterError::Registered),
+        }
+    }
+
+    /// Whether a person could register with this address today.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn is_registered(&self, address: &Address) -> Result<bool, StoreError> {
+        Ok(self.holder(&address.identifier()).await? == Some(Standing::Active))
+    }
+
+    /// The address as far as an account has it: its e-mail address or phone number.
+    #[must_use]
+    pub fn address_of(email: Option<Email>, phone: Option<Phone>) -> Option<Address> {
+        phone.map(Address::Phone).or(email.map(Address::Email))
+    }
+}

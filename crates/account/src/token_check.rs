@@ -1,0 +1,95 @@
+//! Whether an access token is good, and how its session ends.
+
+use crate::account::{Account, AccountNumber, Details};
+use crate::code::{CodeError, Purpose};
+use crate::core::Core;
+use crate::message::Address;
+use crate::session::Session;
+use crate::store::{Changed, Spend, StoreError};
+use crate::token::TokenHash;
+
+/// Why an access token is not good. The words are for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenError {
+    /// No session has it: it never was one, or its session has ended.
+    #[error("no session has this access token")]
+    Unknown,
+    /// Its time is over.
+    #[error("the access token has expired")]
+    Expired,
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Why an account was not closed. The words are for the log.
+#[derive(Debug, thiserror::Error)]
+pub enum CloseError {
+    /// Whoever asks is not logged in.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// The code proves nothing.
+    #[error(transparent)]
+    Code(#[from] CodeError),
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl Core {
+    /// Finds the session that has this access token, and its account. A disabled account or application has no sessions.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn session(&self, access: &str) -> Result<(Account, Session), TokenError> {
+        let session = self.store.session_with(&TokenHash::of(access)).await?.ok_or(TokenError::Unknown)?;
+        if self.clock.now() >= session.access_expires_at {
+            return Err(TokenError::Expired);
+        }
+        let account = self.store.account(session.account).await?.ok_or(TokenError::Unknown)?;
+        Ok((account, session))
+    }
+
+    /// Ends the session that has this access token, also where the token has expired. `false` when there is none.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn log_out(&self, access: &str, is_theirs: impl Fn(&Session) -> bool) -> Result<bool, StoreError> {
+        match self.store.session_with(&TokenHash::of(access)).await? {
+            Some(session) if is_theirs(&session) => self.store.end_session(&session.id).await,
+            _ => Ok(false),
+        }
+    }
+
+    /// Sets what an account holds about its person.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_details(&self, account: AccountNumber, details: &Details) -> Result<bool, StoreError> {
+        self.store.set_details(account, details).await
+    }
+
+    /// Closes the account of whoever holds the access token: nothing is left of it, and its gateways are free.
+    ///
+    /// # Errors
+    /// [`CloseError`]; then the account is as it was.
+    pub async fn close_account(&self, access: &str, code: &str) -> Result<AccountNumber, CloseError> {
+        let (account, _) = self.session(access).await?;
+        let phone = account.phone.map(Address::Phone);
+        let email = account.email.map(Address::Email);
+        let mut wrong = CodeError::Wrong;
+        // The code went to either address.
+        for address in [phone, email].into_iter().flatten() {
+            match self.check_code(Purpose::Close, &address, code).await {
+                Ok(proven) => match self.store.delete_account(account.number, Spend::Code(&proven)).await? {
+                    Changed::Done => return Ok(account.number),
+                    _ => return Err(CodeError::Used.into()),
+                },
+                Err(CodeError::Store(error)) => return Err(error.into()),
+                Err(CodeError::Wrong) => {}
+                Err(error) => wrong = error,
+            }
+        }
+        Err(wrong.into())
+    }
+}

@@ -1,0 +1,46 @@
+//! `POST /v2/user/login` and `POST /v2/user/sms-login`.
+
+use account::{Address, Authenticated, Caller, Credential, Login};
+use wire::{Attempt, Incoming};
+
+use super::answer::{self, Answer};
+use super::call::client;
+use super::failure::Failure;
+use crate::{Dialect, TERMS};
+
+impl Dialect {
+    pub(super) async fn login_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
+        let (application, fields) = self.signed_body_v2(incoming).await?;
+        let address = fields.address(attempt)?;
+        let credential = Credential::Password(fields.password("password")?.into());
+        self.log_in(incoming, application, &address, credential).await
+    }
+
+    pub(super) async fn login_by_code(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
+        let (application, fields) = self.signed_body_v2(incoming).await?;
+        fields.required("phoneNumber")?;
+        let address = fields.address(attempt)?;
+        let credential = Credential::Code(fields.required("verificationCode")?);
+        self.log_in(incoming, application, &address, credential).await
+    }
+
+    async fn log_in(
+        &self,
+        incoming: &Incoming,
+        application: Authenticated,
+        address: &Address,
+        credential: Credential,
+    ) -> Result<Answer, Failure> {
+        let login = Login {
+            identifier: address.identifier(),
+            credential,
+            caller: Caller::Application(application),
+            region: Some(self.settings.hosts.region(incoming.host.as_deref()).clone()),
+            terms: TERMS,
+            client: client(incoming),
+            nonce: None,
+        };
+        let logged_in = self.core.login(&login).await?;
+        Ok(answer::logged_in(&logged_in.account, &logged_in.tokens, "logged in"))
+    }
+}
