@@ -7,6 +7,7 @@ mod command_line;
 mod concurrency;
 mod dev;
 mod ewelink_login;
+mod fantem_life;
 mod fantem_login;
 mod geoip;
 mod log;

@@ -27,7 +27,7 @@ impl Answer {
 }
 
 /// Compares status and whole body. In `expected`, a text in angle brackets stands for any value of that form: `<hex 40>` (so many
-/// lower-case hex digits), `<uuid>`, `<time>` (ISO 8601 UTC with milliseconds), `<number>`.
+/// lower-case hex digits), `<HEX 32>` (upper-case ones), `<text>` (any but an empty one), `<uuid>`, `<time>` (ISO 8601 UTC with milliseconds), `<number>`.
 pub fn assert_answer(what: &str, answer: &Answer, status: u16, expected: &Value) {
     let shown = json!({ "status": answer.status, "body": answer.body });
     assert!(answer.status == status && matches(expected, &answer.body), "{what}\n  expected {status} {expected}\n  got {shown}");
@@ -52,6 +52,8 @@ fn has_form(form: &str, actual: &Value) -> bool {
     let Some(text) = actual.as_str() else { return form == "<number>" && actual.is_i64() };
     let hex = |length: usize| text.len() == length && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
     match form {
+        "<text>" => !text.is_empty(),
+        "<HEX 32>" => text.len() == 32 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'A'..=b'F')),
         "<uuid>" => text.len() == 36 && text.split('-').map(str::len).eq([8, 4, 4, 4, 12]),
         "<time>" => text.len() == 24 && text.ends_with('Z') && text.as_bytes()[19] == b'.',
         _ => form.strip_prefix("<hex ").and_then(|rest| rest.strip_suffix('>')?.parse().ok()).is_some_and(hex),

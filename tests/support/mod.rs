@@ -2,6 +2,8 @@
 
 pub mod answer;
 pub mod calls;
+pub mod documents;
+pub mod panel;
 pub mod server;
 
 pub use answer::{Answer, assert_answer};

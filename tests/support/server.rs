@@ -187,6 +187,35 @@ impl Server {
         commands.into_iter().map(|command| self.operate(command)).collect()
     }
 
+    /// What was left in the outbox folder for this address, the newest last.
+    pub fn messages_to(&self, to: &str) -> Vec<Value> {
+        let listed = self.operate(&["outbox", "list", "--limit", "10000"]);
+        let theirs = listed.as_array().unwrap().iter().filter(|message| message["to"] == to && message["state"] == "outbox");
+        theirs.map(|message| self.operate(&["outbox", "show", message["id"].as_str().unwrap()])).collect()
+    }
+
+    /// The newest code that was sent to this address.
+    pub fn code_for(&self, to: &str) -> String {
+        let text = self.messages_to(to).last().unwrap_or_else(|| panic!("nothing to {to}"))["text"].as_str().unwrap().to_owned();
+        let digits = text.split(|c: char| !c.is_ascii_digit()).find(|digits| digits.len() == 6);
+        digits.unwrap_or_else(|| panic!("no code in {text}")).to_owned()
+    }
+
+    /// The newest link that was sent to this address.
+    pub fn link_for(&self, to: &str) -> String {
+        let text = self.messages_to(to).last().unwrap_or_else(|| panic!("nothing to {to}"))["text"].as_str().unwrap().to_owned();
+        text.split_whitespace().find(|word| word.starts_with("http")).unwrap_or_else(|| panic!("no link in {text}")).to_owned()
+    }
+
+    /// Changes what is in the database: what only time or an accident does otherwise.
+    pub async fn change_database(&self, statement: &str) {
+        let url = format!("sqlite:{}", self.database().display());
+        let beside = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let changed = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&beside).await.unwrap();
+        assert!(changed.rows_affected() > 0, "{statement} changed nothing");
+        beside.close().await;
+    }
+
     /// The line in the log with this request id.
     pub fn log_line(&self, request_id: &str) -> Value {
         serde_json::from_str(&self.log.wait_for(|line| line.contains(request_id))).unwrap()
