@@ -57,10 +57,13 @@ fn phone(sn: &str) -> Value {
 
 /// A registration of a cube.
 fn cube(sn: &str) -> Value {
-    with(&phone(sn), &json!({
-        "type": "oomi_cube", "systemType": "linux", "ptopUid": format!("{sn}-p"), "randomCode": format!("{sn}-r"),
-        "additional": { "zwaveVersion": "1", "irVersion": "2", "stm8Version": "3" },
-    }))
+    with(
+        &phone(sn),
+        &json!({
+            "type": "oomi_cube", "systemType": "linux", "ptopUid": format!("{sn}-p"), "randomCode": format!("{sn}-r"),
+            "additional": { "zwaveVersion": "1", "irVersion": "2", "stm8Version": "3" },
+        }),
+    )
 }
 
 fn with(body: &Value, changes: &Value) -> Value {
@@ -265,9 +268,8 @@ async fn registering_with_a_code(server: &Server, panel: &Panel) {
     let message = server.messages_to("+8613100000001");
     assert!(message[0]["text"].as_str().unwrap().contains("用于注册账号，10 分钟内有效"), "{message:?}");
 
-    let validate = async |code: &str| {
-        panel.json("/accounts/validatePhoneCode", &by_phone("13100000001", &json!({ "code": code }))).await
-    };
+    let validate =
+        async |code: &str| panel.json("/accounts/validatePhoneCode", &by_phone("13100000001", &json!({ "code": code }))).await;
     let wrong = if code == "000000" { "000001" } else { "000000" };
     wrong_phones(panel, "/accounts/validatePhoneCode", &by_phone("13100000001", &json!({ "code": code }))).await;
     validate("").await.fails_in_text(3);
@@ -276,10 +278,7 @@ async fn registering_with_a_code(server: &Server, panel: &Panel) {
     for _ in 0..10 {
         validate(&code).await.text(json!(null));
     }
-    panel
-        .json("/accounts/validatePhoneCode", &by_phone("13123456789", &json!({ "code": code })))
-        .await
-        .fails_in_text(4051);
+    panel.json("/accounts/validatePhoneCode", &by_phone("13123456789", &json!({ "code": code }))).await.fails_in_text(4051);
 
     let password = md5(PASSWORD);
     let body = json!({ "code": code, "password": password, "confirmPassword": password });
@@ -347,8 +346,18 @@ async fn resetting(server: &Server, panel: &Panel) {
     let password = md5(OTHER_PASSWORD);
     let body = json!({ "code": "000000", "password": password, "confirmPassword": password });
     for (path, address, wrong_address, unknown) in [
-        ("/accounts/resetPasswordByPhone", json!({ "phone": "13100000002", "countryCode": "+86" }), json!({ "phone": "13100000009" }), 4055),
-        ("/accounts/resetPasswordByEmail", json!({ "email": "dora@example.com" }), json!({ "email": "nobody@example.com" }), 4023),
+        (
+            "/accounts/resetPasswordByPhone",
+            json!({ "phone": "13100000002", "countryCode": "+86" }),
+            json!({ "phone": "13100000009" }),
+            4055,
+        ),
+        (
+            "/accounts/resetPasswordByEmail",
+            json!({ "email": "dora@example.com" }),
+            json!({ "email": "nobody@example.com" }),
+            4023,
+        ),
     ] {
         let body = with(&body, &address);
         let reset = async |changes: Value| panel.json(path, &with(&body, &changes)).await;
@@ -558,9 +567,8 @@ async fn binding(server: &Server, panel: &Panel) {
     own.with_cookies(&[("guid", &phone_guid)]).json("/v2/home/gateway", &json!({})).await.fails_in_text(1002);
     own.with_cookies(&[("guid", &phone_guid), ("aat", "x")]).json("/v2/home/gateway", &json!({})).await.fails_in_text(1001);
 
-    let list = async |panel: &Panel, account: &str| {
-        panel.json("/client/accountGatewayList", &json!({ "accountId": account })).await
-    };
+    let list =
+        async |panel: &Panel, account: &str| panel.json("/client/accountGatewayList", &json!({ "accountId": account })).await;
     let gateway = json!({
         "guid": cube_guid, "name": null, "sn": "cube-5", "p2pUid": "cube-5-p", "p2pConnectMethod": null, "type": 4,
     });
@@ -685,7 +693,8 @@ async fn everything_else(panel: &Panel) {
         "currentPage": 1, "totalPage": 1, "totalRecord": 2,
         "data": [{ "languageCode": "zh-CN", "name": "简体中文" }, { "languageCode": "en-US", "name": "English" }],
     }));
-    for (language, china) in [(&languages["data"][0]["languageCode"], "中国"), (&languages["data"][1]["languageCode"], "China")] {
+    for (language, china) in [(&languages["data"][0]["languageCode"], "中国"), (&languages["data"][1]["languageCode"], "China")]
+    {
         let answer = panel.get("/region/list", &[("languageCode", language.as_str().unwrap())]).await.answer;
         assert_eq!((&answer.body["code"], &answer.body["note"]), (&json!("1"), &json!("操作成功")));
         let list = &answer.body["data"];
@@ -718,8 +727,7 @@ async fn nothing_can_be_sent(panel: &Panel) {
     panel.json("/email/code", &body).await.fails(6012);
     panel.json("/sms/code", &by_phone("13100000001", &json!({ "status": 1 }))).await.fails_in_text(8000);
     let password = md5(PASSWORD);
-    let form =
-        [("username", "anna"), ("email", "anna@example.com"), ("password", &password), ("rePassword", &password)];
+    let form = [("username", "anna"), ("email", "anna@example.com"), ("password", &password), ("rePassword", &password)];
     panel.form("/accounts", &form).await.fails(6012);
     panel.form("/accounts", &form).await.fails(112);
     panel.json("/accounts/resendEmail", &json!({ "username": "anna" })).await.fails_in_text(6012);
@@ -736,8 +744,7 @@ async fn links_need_a_public_url() {
     let server = Server::serve(Arc::new(TempDir::new().unwrap()), &["--http", "127.0.0.1:0"], &[]);
     let panel = Panel::new(&server);
     let password = md5(PASSWORD);
-    let form =
-        [("username", "anna"), ("email", "anna@example.com"), ("password", &password), ("rePassword", &password)];
+    let form = [("username", "anna"), ("email", "anna@example.com"), ("password", &password), ("rePassword", &password)];
     panel.form("/accounts", &form).await.fails(6012);
     assert_eq!(server.operate(&["account", "list"]), json!([]));
     server.create_account(&["--email", "anna@example.com"], PASSWORD);

@@ -6,6 +6,7 @@ mod canary;
 mod command_line;
 mod concurrency;
 mod dev;
+mod ewelink_life;
 mod ewelink_login;
 mod fantem_life;
 mod fantem_login;

@@ -1,6 +1,7 @@
 //! What the tests share.
 
 pub mod answer;
+pub mod app;
 pub mod calls;
 pub mod documents;
 pub mod panel;
