@@ -11,6 +11,7 @@ mod ewelink_login;
 mod fantem_life;
 mod fantem_login;
 mod geoip;
+mod import;
 mod log;
 mod one_account;
 mod real_client;

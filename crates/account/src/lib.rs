@@ -12,6 +12,7 @@ mod device;
 mod enrolment;
 mod hasher;
 mod identifier;
+mod import;
 mod language;
 mod link;
 mod login;
@@ -41,6 +42,7 @@ pub use crate::device::{Device, DeviceKind, Facts, Gateway, GatewayKind, Guid, I
 pub use crate::enrolment::{BindError, EnrolError, Kind, Report};
 pub use crate::hasher::{HashError, PasswordHasher, Verdict};
 pub use crate::identifier::{Email, Identifier, Masked, Phone, UserName};
+pub use crate::import::{ImportError, KeptPassword, Newcomer, Refused};
 pub use crate::language::Language;
 pub use crate::link::{Activated, Link, LinkError, LinkForm, LinkPurpose};
 pub use crate::login::{Caller, Credential, LoggedIn, Login, LoginError};

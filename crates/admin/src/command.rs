@@ -9,6 +9,8 @@ use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
+use crate::rows::Batch;
+
 /// A password or application secret on its way from the command line to whoever carries the command out. It can only be written
 /// to the operator's own socket.
 #[derive(Debug, Clone, Deserialize)]
@@ -234,6 +236,61 @@ pub enum AccountCommand {
         /// Number, user name, e-mail address or +phone
         account: String,
     },
+    /// Register accounts from a file, with the verifiers that another system kept
+    ///
+    /// A row has one identifier or more (username, email, phone), a scheme and a verifier, and may have region, activation, enabled,
+    /// display_name, language, birthday, address, country, groups, id, apikey and registered_at. Schemes: plain, md5, sha256-md5 (hex),
+    /// bcrypt, bcrypt-md5, argon2, argon2-md5 (PHC), and hearthgate (what `account export` writes). An import that was broken off
+    /// goes on where it was when it is started again with the same file.
+    Import(ImportFile),
+    /// Write all accounts with their verifiers to a file, which `account import` reads under the same master key
+    Export {
+        /// The file; it must not be there yet
+        file: PathBuf,
+        /// Its form; without it, what its name ends in
+        #[arg(long)]
+        format: Option<Format>,
+    },
+    /// Rows of a file on their way to whoever registers them.
+    #[command(skip)]
+    ImportBatch(Batch),
+    /// How far a file was imported.
+    #[command(skip)]
+    ImportedUpTo {
+        /// The file's own fingerprint.
+        source: String,
+    },
+    /// Some rows of an export.
+    #[command(skip)]
+    ExportPage {
+        /// The account after which they begin.
+        after: Option<i64>,
+    },
+}
+
+/// The form of a file of accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+pub enum Format {
+    /// Comma-separated, the first line names the columns
+    Csv,
+    /// A JSON object on each line
+    Jsonl,
+}
+
+/// A file of accounts to be registered.
+#[derive(Debug, Args, Serialize, Deserialize)]
+pub struct ImportFile {
+    /// The file
+    pub file: PathBuf,
+    /// Its form; without it, what its name ends in
+    #[arg(long)]
+    pub format: Option<Format>,
+    /// Only say what would be refused
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Write the rows that are refused to this file, each with line and reason; without it, they are printed
+    #[arg(long, value_name = "FILE")]
+    pub refused: Option<PathBuf>,
 }
 
 /// What can be done with devices.
@@ -373,7 +430,13 @@ impl Command {
         matches!(
             self,
             Self::App(AppCommand::List { .. } | AppCommand::Show { .. })
-                | Self::Account(AccountCommand::List { .. } | AccountCommand::Show { .. })
+                | Self::Account(
+                    AccountCommand::List { .. }
+                        | AccountCommand::Show { .. }
+                        | AccountCommand::ImportedUpTo { .. }
+                        | AccountCommand::ExportPage { .. }
+                        | AccountCommand::Export { .. }
+                )
                 | Self::Device(DeviceCommand::List { .. })
                 | Self::Cube(CubeCommand::List { .. })
                 | Self::Session(SessionCommand::List { .. })

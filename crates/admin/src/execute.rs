@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
+use account::store::Page;
 use account::{
-    AccountNumber, Address, ApplicationSecret, Core, Details, Email, Language, Malformed, NewAccount, OperatorError, Password,
-    PasswordDigest, Phone, Region,
+    Account, AccountNumber, Address, ApplicationSecret, Core, Details, Email, HashError, ImportError, Language, Malformed,
+    NewAccount, OperatorError, Password, PasswordDigest, Phone, Region,
 };
 use notify::Outbox;
 use serde::Serialize;
@@ -14,7 +15,11 @@ use crate::command::{
     AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, NotifyCommand, OutboxCommand, Secret,
     SessionCommand,
 };
+use crate::rows::{Batch, BatchOutcome, Row};
 use crate::view::{AccountView, ApplicationView, DeviceView, GatewayView, MessageView, SessionView};
+
+/// How many accounts of an export travel at once.
+const EXPORT_PAGE: u32 = 500;
 
 /// The longest name or other text, in characters.
 const LONGEST_DETAIL: usize = 255;
@@ -66,7 +71,7 @@ fn password(secret: Option<Secret>) -> Result<PasswordDigest, AdminError> {
     Ok(password.digest())
 }
 
-fn detail(text: Option<String>) -> Result<Option<String>, AdminError> {
+pub(crate) fn detail(text: Option<String>) -> Result<Option<String>, AdminError> {
     match text {
         Some(text) if text.chars().count() > LONGEST_DETAIL || text.chars().any(char::is_control) => {
             Err(format!("a text has control characters or more than {LONGEST_DETAIL} characters"))
@@ -133,6 +138,19 @@ impl Operator {
             AccountCommand::Create(new) => {
                 return Ok(shown(AccountView::new(self.core.create_account(self.new_account(*new)?).await?, now)));
             }
+            AccountCommand::ImportBatch(batch) => return self.import(batch).await,
+            AccountCommand::ImportedUpTo { source } => {
+                return Ok(shown(self.core.imported_up_to(&source).await.map_err(OperatorError::from)?));
+            }
+            AccountCommand::ExportPage { after } => {
+                let page = Page { after: after.map(AccountNumber), limit: EXPORT_PAGE };
+                let key = self.core.key_fingerprint();
+                let row = |account: &Account| (account.number, Row::of(account, now, &key));
+                return Ok(shown(self.core.accounts(page).await?.iter().map(row).collect::<Vec<_>>()));
+            }
+            AccountCommand::Import(_) | AccountCommand::Export { .. } => {
+                return Err("a file is read and written where the command line is".into());
+            }
             AccountCommand::Show { account } => self.number(&account).await?,
             AccountCommand::SetPassword { account, password: secret, .. } => {
                 let account = self.number(&account).await?;
@@ -156,6 +174,37 @@ impl Operator {
             }
         };
         Ok(shown(AccountView::new(self.core.find_account(&account.to_string()).await?, now)))
+    }
+
+    async fn import(&self, batch: Batch) -> Answer {
+        let key = self.core.key_fingerprint();
+        let (mut lines, mut newcomers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
+        for (line, row) in &batch.rows {
+            match row.newcomer(&self.regions, &key) {
+                Ok(newcomer) => {
+                    lines.push(*line);
+                    newcomers.push(newcomer);
+                }
+                Err(reason) => refused.push((*line, reason)),
+            }
+        }
+        let fates = match self.core.import(&newcomers, &batch.source, batch.line, batch.dry_run).await {
+            Ok(fates) => fates,
+            Err(ImportError::Hash(HashError::Overloaded { retry_after })) => {
+                let milliseconds = u64::try_from(retry_after.as_millis()).unwrap_or(u64::MAX);
+                return Ok(shown(BatchOutcome::Busy { milliseconds }));
+            }
+            Err(error) => return Err(AdminError::Wrong(error.to_string())),
+        };
+        let mut imported = 0;
+        for (line, fate) in lines.into_iter().zip(fates) {
+            match fate {
+                Ok(()) => imported += 1,
+                Err(reason) => refused.push((line, reason.to_string())),
+            }
+        }
+        refused.sort();
+        Ok(shown(BatchOutcome::Done { imported, refused }))
     }
 
     fn new_account(&self, new: AccountCreate) -> Result<NewAccount, AdminError> {

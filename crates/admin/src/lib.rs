@@ -3,9 +3,11 @@
 
 mod command;
 mod execute;
+mod rows;
 mod socket;
 mod view;
 
-pub use crate::command::{Command, Secret, Wanted};
+pub use crate::command::{AccountCommand, Command, Format, ImportFile, Secret, Wanted};
 pub use crate::execute::{AdminError, Operator};
+pub use crate::rows::{Batch, BatchOutcome, Row};
 pub use crate::socket::{EXECUTE_PATH, Outcome, router};

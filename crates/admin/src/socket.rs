@@ -1,6 +1,6 @@
 //! Commands over the socket of a running server.
 
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
@@ -11,12 +11,16 @@ use crate::execute::Operator;
 /// Where commands are sent, by POST, as JSON.
 pub const EXECUTE_PATH: &str = "/execute";
 
+/// The largest command, in bytes: a hundred rows of an import.
+const COMMAND_LIMIT: usize = 16 * 1024 * 1024;
+
 /// What became of a command, as it travels: what it concerns, or why it was not carried out.
 pub type Outcome = Result<Value, String>;
 
 /// The routes of the operator's socket. Whoever can open the socket is the operator.
 pub fn router(operator: Operator) -> Router {
-    Router::new().route(EXECUTE_PATH, post(execute)).with_state(operator)
+    let limit = DefaultBodyLimit::max(COMMAND_LIMIT);
+    Router::new().route(EXECUTE_PATH, post(execute)).layer(limit).with_state(operator)
 }
 
 async fn execute(State(operator): State<Operator>, Json(command): Json<Command>) -> Json<Outcome> {

@@ -14,6 +14,7 @@ mod print;
 mod prompt;
 mod serve;
 mod tls;
+mod transfer;
 
 use std::process::ExitCode;
 

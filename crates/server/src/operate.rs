@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use admin::{Command, EXECUTE_PATH, Outcome, Secret, Wanted};
+use admin::{AccountCommand, Command, EXECUTE_PATH, Operator, Outcome, Secret, Wanted};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::core::OpenCore;
 use crate::data_folder::DataFolder;
 use crate::failure::{Context, Failure};
-use crate::print;
+use crate::{print, transfer};
 
 /// How long a command waits for a server that is starting, or for another command, to be done with the data folder.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,35 +31,68 @@ const SECRET_LIMIT: u64 = 4096;
 pub(crate) async fn run(config: Config, mut command: Command, json: bool) -> Result<(), Failure> {
     read_secrets(&mut command)?;
     let folder = DataFolder::at(&config.data);
-    let answer = execute(&config, &folder, command).await?.map_err(Failure::from)?;
-    print::answer(&answer, json);
+    let executor = Executor::find(&config, &folder, &command).await?;
+    let answer = match &command {
+        Command::Account(AccountCommand::Import(wish)) => transfer::import(&executor, wish).await,
+        Command::Account(AccountCommand::Export { file, format }) => transfer::export(&executor, file, *format).await,
+        _ => executor.run(command).await.and_then(|outcome| outcome.map_err(Failure::from)),
+    };
+    executor.close().await;
+    print::answer(&answer?, json);
     Ok(())
 }
 
-async fn execute(config: &Config, folder: &DataFolder, command: Command) -> Result<Outcome, Failure> {
-    if command.only_reads() && !folder.database().exists() {
-        let shown = folder.path().display();
-        return Err(format!("there is no data in {shown}: name the server's data folder with --data").into());
-    }
-    folder.make()?;
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Ok(stream) = UnixStream::connect(folder.socket()).await {
-            return send(stream, &command).await;
-        }
-        if let Some(lock) = folder.try_lock()? {
-            let open = OpenCore::open(config, folder, lock).await?;
-            let outcome = open.operator(config).execute(command).await.map_err(|error| error.to_string());
-            open.close().await;
-            return Ok(outcome);
-        }
-        if Instant::now() > deadline {
+/// Who carries commands out.
+pub(crate) enum Executor<'a> {
+    /// The running server.
+    Server(&'a DataFolder),
+    /// This process, which has the data folder meanwhile.
+    Here(Box<(OpenCore, Operator)>),
+}
+
+impl<'a> Executor<'a> {
+    async fn find(config: &Config, folder: &'a DataFolder, command: &Command) -> Result<Self, Failure> {
+        if command.only_reads() && !folder.database().exists() {
             let shown = folder.path().display();
-            return Err(
-                format!("the data folder {shown} is held by a hearthgate that does not answer: stop it, or try again").into()
-            );
+            return Err(format!("there is no data in {shown}: name the server's data folder with --data").into());
         }
-        tokio::time::sleep(PAUSE).await;
+        folder.make()?;
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            if UnixStream::connect(folder.socket()).await.is_ok() {
+                return Ok(Self::Server(folder));
+            }
+            if let Some(lock) = folder.try_lock()? {
+                let open = OpenCore::open(config, folder, lock).await?;
+                let operator = open.operator(config);
+                return Ok(Self::Here(Box::new((open, operator))));
+            }
+            if Instant::now() > deadline {
+                let shown = folder.path().display();
+                return Err(format!(
+                    "the data folder {shown} is held by a hearthgate that does not answer: stop it, or try again"
+                )
+                .into());
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Has a command carried out.
+    pub async fn run(&self, command: Command) -> Result<Outcome, Failure> {
+        match self {
+            Self::Server(folder) => {
+                let connected = UnixStream::connect(folder.socket()).await;
+                send(connected.context(|| "the running server has stopped".to_owned())?, &command).await
+            }
+            Self::Here(here) => Ok(here.1.execute(command).await.map_err(|error| error.to_string())),
+        }
+    }
+
+    async fn close(self) {
+        if let Self::Here(here) = self {
+            here.0.close().await;
+        }
     }
 }
 
