@@ -13,6 +13,7 @@ mod fantem_login;
 mod geoip;
 mod import;
 mod log;
+mod messages;
 mod one_account;
 mod real_client;
 mod server_life;

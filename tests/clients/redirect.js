@@ -9,6 +9,9 @@ const connect = tls.connect;
 
 globalThis.connectedHosts = [];
 
+// axios would ask the environment's proxy to connect.
+process.env.no_proxy = '*';
+
 tls.connect = (options, ...rest) => {
   globalThis.connectedHosts.push(`${options.host}:${options.port}`);
   const servername = options.servername || options.host;

@@ -6,6 +6,7 @@ pub mod calls;
 pub mod documents;
 pub mod panel;
 pub mod server;
+pub mod sinks;
 
 pub use answer::{Answer, assert_answer};
 pub use calls::{Ewelink, Fantem};
