@@ -15,6 +15,7 @@ mod import;
 mod log;
 mod messages;
 mod one_account;
+mod pages;
 mod real_client;
 mod server_life;
 mod support;
