@@ -1,0 +1,419 @@
+//! The life of sessions as a state machine: whatever happens in whatever order, at every step exactly the tokens that should work do.
+//! The core on a real SQLite file, with a clock that is set by hand.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use account::{
+    Address, Audience, Authenticated, Caller, ChangeError, Client, Clock, CodeWanted, Core, Credential, DeliveryError, Details,
+    Limit, Login, LoginError, MasterKey, Message, NewAccount, Notice, Notifier, ObjectId, Opening, Password, Ports, Profile,
+    Purpose, Refresh, RefreshError, Reset, ResetError, ResetProof, Sending, Standing, SystemRng, Terms, Timestamp, TokenError,
+    TokenLength, Tokens,
+};
+use argon::{Cost, Hasher, Settings};
+use hmac::{Hmac, KeyInit, Mac};
+use proptest::prelude::*;
+use sha2::Sha256;
+use sql::SqlStore;
+use tempfile::TempDir;
+
+const EMAIL: &str = "anna@example.com";
+const SECRET: &str = "a secret of 16 letters or more";
+const APPS: [&str; 2] = ["one", "two"];
+
+const HOUR: i64 = 3_600_000;
+const TERMS: Terms = Terms {
+    token_length: TokenLength::Bits160,
+    access_lifetime: Duration::from_hours(2),
+    refresh_lifetime: Duration::from_hours(48),
+};
+const SENDING: Sending =
+    Sending { lifetime: Duration::from_mins(10), limits: &[Limit { most: 1000, within: Duration::from_mins(1) }] };
+
+struct HandClock(AtomicI64);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// The person's mailbox.
+#[derive(Default)]
+struct Mailbox(Mutex<Option<String>>);
+
+#[async_trait::async_trait]
+impl Notifier for Mailbox {
+    async fn deliver(&self, _: &ObjectId, message: &Message) -> Result<(), DeliveryError> {
+        if let Notice::Code { code, .. } = &message.notice {
+            *self.0.lock().unwrap() = Some(code.0.clone());
+        }
+        Ok(())
+    }
+
+    fn wake(&self) {}
+}
+
+/// What can happen. Numbers choose among what there is.
+#[derive(Debug, Clone)]
+enum Event {
+    Login {
+        app: usize,
+        right: bool,
+    },
+    /// By the application that the token was given to, or by the other one.
+    Refresh {
+        token: usize,
+        foreign: bool,
+    },
+    /// Two refreshes with the same token at the same time.
+    RefreshTwice {
+        token: usize,
+    },
+    Logout {
+        token: usize,
+    },
+    Reset {
+        app: usize,
+    },
+    Change {
+        token: usize,
+    },
+    Disable,
+    Enable,
+    DisableApplication {
+        app: usize,
+    },
+    Pass {
+        milliseconds: i64,
+    },
+}
+
+fn event() -> impl Strategy<Value = Event> {
+    let app = 0..APPS.len();
+    // The newest tokens are the interesting ones.
+    let token = prop_oneof![4 => Just(0_usize), 3 => Just(1), 2 => Just(2), 1 => 0_usize..1000];
+    let pass = |milliseconds| Just(Event::Pass { milliseconds });
+    let passes = prop_oneof![
+        3 => pass(1), 1 => pass(59_999), 1 => pass(60_000), 3 => pass(60_001), 1 => pass(HOUR), 1 => pass(2 * HOUR),
+        1 => pass(47 * HOUR), 1 => pass(48 * HOUR),
+    ];
+    prop_oneof![
+        8 => (app.clone(), prop::bool::weighted(0.8)).prop_map(|(app, right)| Event::Login { app, right }),
+        20 => (token.clone(), prop::bool::weighted(0.1)).prop_map(|(token, foreign)| Event::Refresh { token, foreign }),
+        5 => token.clone().prop_map(|token| Event::RefreshTwice { token }),
+        1 => token.clone().prop_map(|token| Event::Logout { token }),
+        1 => app.clone().prop_map(|app| Event::Reset { app }),
+        1 => token.prop_map(|token| Event::Change { token }),
+        1 => Just(Event::Disable),
+        4 => Just(Event::Enable),
+        1 => app.prop_map(|app| Event::DisableApplication { app }),
+        12 => passes,
+    ]
+}
+
+/// A pair of tokens as its owner has them.
+#[derive(Debug, Clone, PartialEq)]
+struct Pair {
+    access: String,
+    refresh: String,
+}
+
+impl From<&Tokens> for Pair {
+    fn from(tokens: &Tokens) -> Self {
+        Self { access: tokens.access.expose().into(), refresh: tokens.refresh.expose().into() }
+    }
+}
+
+/// A session as it should be.
+#[derive(Debug)]
+struct Expected {
+    pair: Pair,
+    access_ends: i64,
+    refresh_ends: i64,
+    /// Refresh tokens that were used: when, when they would have ended, and what they made.
+    spent: BTreeMap<String, (i64, i64, Pair)>,
+}
+
+/// What should be.
+#[derive(Debug, Default)]
+struct Model {
+    now: i64,
+    disabled: bool,
+    sessions: BTreeMap<usize, Expected>,
+    /// Every pair that was ever given out, the newest last, with its application.
+    given: Vec<(usize, Pair)>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Fate {
+    New,
+    Same(Pair),
+    Unknown,
+    Expired,
+    Reused,
+}
+
+impl Model {
+    fn begin(&mut self, app: usize, pair: Pair) {
+        self.given.push((app, pair.clone()));
+        let (access_ends, refresh_ends) = (self.now + 2 * HOUR, self.now + 48 * HOUR);
+        self.sessions.insert(app, Expected { pair, access_ends, refresh_ends, spent: BTreeMap::new() });
+    }
+
+    /// One of the pairs that were given out; 0 is the newest.
+    fn pick(&self, back: usize) -> Option<(usize, Pair)> {
+        let index = self.given.len().checked_sub(1)?.checked_sub(back % self.given.len())?;
+        Some(self.given[index].clone())
+    }
+
+    /// What a refresh should do; the session that somebody else has the token of ends here.
+    fn refresh(&mut self, app: usize, token: &str) -> Fate {
+        let now = self.now;
+        let Some(session) = self.sessions.get(&app) else { return Fate::Unknown };
+        if session.pair.refresh == token {
+            return if now >= session.refresh_ends { Fate::Expired } else { Fate::New };
+        }
+        match session.spent.get(token) {
+            None => Fate::Unknown,
+            Some((at, _, made)) if now <= at + 60_000 && *made == session.pair => Fate::Same(made.clone()),
+            Some(_) => {
+                self.sessions.remove(&app);
+                Fate::Reused
+            }
+        }
+    }
+
+    fn refreshed(&mut self, app: usize, token: &str, pair: &Pair) {
+        let now = self.now;
+        self.given.push((app, pair.clone()));
+        let session = self.sessions.get_mut(&app).unwrap();
+        session.spent.retain(|_, (_, ends, _)| *ends > now);
+        session.spent.insert(token.to_owned(), (now, session.refresh_ends, pair.clone()));
+        session.pair = pair.clone();
+        (session.access_ends, session.refresh_ends) = (now + 2 * HOUR, now + 48 * HOUR);
+    }
+
+    fn holder(&self, access: &str) -> Option<usize> {
+        let theirs = self.sessions.iter().find(|(_, session)| session.pair.access == access);
+        theirs.map(|(app, _)| *app)
+    }
+}
+
+struct World {
+    core: Core,
+    clock: Arc<HandClock>,
+    mailbox: Arc<Mailbox>,
+    _folder: TempDir,
+}
+
+fn password(text: &str) -> Password {
+    Password::given(text.to_owned()).unwrap()
+}
+
+impl World {
+    async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db")).await.unwrap();
+        let key = MasterKey::draw(&SystemRng);
+        let cost = Cost { memory_kib: 8, iterations: 1 };
+        let settings = Settings { cost, threads: 1, max_wait: Duration::from_secs(60) };
+        let clock = Arc::new(HandClock(AtomicI64::new(0)));
+        let mailbox = Arc::new(Mailbox::default());
+        let ports = Ports {
+            store: Arc::new(store),
+            hasher: Arc::new(Hasher::start(settings, key.pepper(), Arc::new(SystemRng)).unwrap()),
+            clock: clock.clone(),
+            rng: Arc::new(SystemRng),
+            notifier: mailbox.clone(),
+        };
+        let core = Core::new(ports, Duration::from_secs(1), key);
+        for app in APPS {
+            let secret = account::ApplicationSecret::parse(&SECRET.replace(' ', "-")).unwrap();
+            core.create_application(None, Some(app.parse().unwrap()), Some(secret), Profile::Compat).await.unwrap();
+        }
+        let new = NewAccount {
+            region: "eu".parse().unwrap(),
+            user_name: None,
+            email: Some(EMAIL.parse().unwrap()),
+            phone: None,
+            password: password("password").digest(),
+            standing: Standing::Active,
+            details: Details::default(),
+        };
+        core.create_account(new).await.unwrap();
+        Self { core, clock, mailbox, _folder: folder }
+    }
+
+    async fn authenticated(&self, app: usize) -> Option<Authenticated> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.replace(' ', "-").as_bytes()).unwrap();
+        mac.update(b"x");
+        self.core.authenticate(APPS[app], &[b"x"], &mac.finalize().into_bytes()).await.ok()
+    }
+
+    fn client() -> Client {
+        Client { address: [127, 0, 0, 1].into(), app_version: None, os: None }
+    }
+
+    async fn refresh(&self, app: usize, token: &str) -> Result<Pair, RefreshError> {
+        let audience = Audience::Application(APPS[app].parse().unwrap());
+        let refresh = Refresh { token, is_theirs: &|session| session.audience == audience, terms: TERMS };
+        self.core.refresh(&refresh).await.map(|refreshed| Pair::from(&refreshed.tokens))
+    }
+
+    async fn happen(&self, model: &mut Model, event: &Event) {
+        match event {
+            Event::Login { app, right } => self.log_in(model, *app, *right).await,
+            Event::Refresh { token, foreign } => {
+                let Some((app, pair)) = model.pick(*token) else { return };
+                let app = if *foreign { 1 - app } else { app };
+                let fate = model.refresh(app, &pair.refresh);
+                let got = self.refresh(app, &pair.refresh).await;
+                Self::compare(model, app, &pair.refresh, &fate, got);
+            }
+            Event::RefreshTwice { token } => {
+                let Some((app, pair)) = model.pick(*token) else { return };
+                let fate = model.refresh(app, &pair.refresh);
+                let (one, two) = tokio::join!(self.refresh(app, &pair.refresh), self.refresh(app, &pair.refresh));
+                if let (Ok(one), Ok(two)) = (&one, &two) {
+                    assert_eq!(one, two, "both get the same pair");
+                }
+                let reused = fate == Fate::Reused;
+                Self::compare(model, app, &pair.refresh, &fate, if reused && one.is_ok() { two } else { one });
+            }
+            Event::Logout { token } => {
+                let Some((_, pair)) = model.pick(*token) else { return };
+                let ended = self.core.log_out(&pair.access, |_| true).await.unwrap();
+                let expected = model.holder(&pair.access);
+                assert_eq!(ended, expected.is_some());
+                expected.map(|app| model.sessions.remove(&app));
+            }
+            Event::Reset { app } => self.reset(model, *app).await,
+            Event::Change { token } => {
+                let Some((_, pair)) = model.pick(*token) else { return };
+                let (old, new) = (password("password").into(), password("password").digest());
+                let changed = self.core.change_password(&pair.access, &old, new).await;
+                match model.holder(&pair.access) {
+                    Some(app) if model.now < model.sessions[&app].access_ends => {
+                        changed.unwrap();
+                        model.sessions.retain(|other, _| *other == app);
+                    }
+                    Some(_) => assert!(matches!(changed, Err(ChangeError::Token(TokenError::Expired))), "{changed:?}"),
+                    None => assert!(matches!(changed, Err(ChangeError::Token(TokenError::Unknown))), "{changed:?}"),
+                }
+            }
+            Event::Disable | Event::Enable => {
+                let account = self.core.find_account(EMAIL).await.unwrap();
+                model.disabled = matches!(event, Event::Disable);
+                self.core.enable_account(account.number, !model.disabled).await.unwrap();
+                if model.disabled {
+                    model.sessions.clear();
+                }
+            }
+            Event::DisableApplication { app } => {
+                let id = APPS[*app].parse().unwrap();
+                self.core.enable_application(&id, false).await.unwrap();
+                self.core.enable_application(&id, true).await.unwrap();
+                model.sessions.remove(app);
+            }
+            Event::Pass { milliseconds } => {
+                model.now += milliseconds;
+                self.clock.0.store(model.now, Ordering::SeqCst);
+            }
+        }
+    }
+
+    fn compare(model: &mut Model, app: usize, token: &str, fate: &Fate, got: Result<Pair, RefreshError>) {
+        match (fate, got) {
+            (Fate::New, Ok(pair)) => model.refreshed(app, token, &pair),
+            (Fate::Same(made), Ok(pair)) => assert_eq!(*made, pair),
+            (Fate::Unknown, Err(RefreshError::Unknown))
+            | (Fate::Expired, Err(RefreshError::Expired))
+            // Of two at the same time, the second finds the session gone.
+            | (Fate::Reused, Err(RefreshError::Reused | RefreshError::Unknown)) => {}
+            (fate, got) => panic!("{fate:?}: {got:?}"),
+        }
+    }
+
+    async fn log_in(&self, model: &mut Model, app: usize, right: bool) {
+        let login = Login {
+            identifier: EMAIL.parse().unwrap(),
+            credential: Credential::Password(password(if right { "password" } else { "wrong" }).into()),
+            caller: Caller::Application(self.authenticated(app).await.unwrap()),
+            region: None,
+            terms: TERMS,
+            client: Self::client(),
+            nonce: None,
+        };
+        match (self.core.login(&login).await, right, model.disabled) {
+            (Ok(logged_in), true, false) => model.begin(app, Pair::from(&logged_in.tokens)),
+            (Err(LoginError::PasswordWrong), false, _) | (Err(LoginError::AccountDisabled), true, true) => {}
+            (outcome, ..) => panic!("{outcome:?}"),
+        }
+    }
+
+    async fn reset(&self, model: &mut Model, app: usize) {
+        let address = Address::Email(EMAIL.parse().unwrap());
+        let wanted = CodeWanted { purpose: Purpose::Reset, to: address.clone(), region: None, language: None, sending: SENDING };
+        self.core.send_code(&wanted).await.unwrap();
+        let code = self.mailbox.0.lock().unwrap().take().unwrap();
+        let audience = self.authenticated(app).await.unwrap().audience();
+        let reset = Reset {
+            address,
+            proof: ResetProof::Code(&code),
+            password: password("password").digest(),
+            region: None,
+            opening: Some(Opening { audience, terms: TERMS, client: Self::client() }),
+        };
+        match self.core.reset_password(&reset).await {
+            Ok(was_reset) => {
+                assert!(!model.disabled);
+                model.sessions.clear();
+                model.begin(app, Pair::from(&was_reset.session.unwrap().1));
+            }
+            Err(ResetError::AccountDisabled) => assert!(model.disabled),
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+
+    /// Every access token that was ever given out, against what should be.
+    async fn check(&self, model: &Model) {
+        for (_, pair) in &model.given {
+            let found = self.core.session(&pair.access).await;
+            match (model.holder(&pair.access), found) {
+                (Some(app), Ok((_, session))) => {
+                    assert!(model.now < model.sessions[&app].access_ends);
+                    assert_eq!(session.audience, Audience::Application(APPS[app].parse().unwrap()));
+                }
+                (Some(app), Err(TokenError::Expired)) => assert!(model.now >= model.sessions[&app].access_ends),
+                (None, Err(TokenError::Unknown)) => {}
+                (holder, found) => panic!("{holder:?}: {found:?}"),
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+
+    #[test]
+    fn exactly_the_tokens_that_should_work_do(events in prop::collection::vec(event(), 1..60)) {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+            let world = World::new().await;
+            let mut model = Model::default();
+            for event in &events {
+                world.happen(&mut model, event).await;
+                world.check(&model).await;
+            }
+        });
+    }
+}
+
+/// Each case has a database of its own: fewer than of cheaper tests, in the long form too.
+fn cases() -> u32 {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse::<u32>().ok());
+    cases.map_or(128, |cases| cases / 20)
+}
