@@ -12,6 +12,7 @@ mod fantem_life;
 mod fantem_login;
 mod geoip;
 mod import;
+mod lives;
 mod log;
 mod messages;
 mod one_account;
