@@ -124,6 +124,9 @@ fn progress(path: &Path) -> Result<ProgressBar, Failure> {
     Ok(ProgressBar::new(size).with_style(style))
 }
 
+/// A row, or why it is none, with the line that it begins on.
+type Numbered = (i64, Result<Row, String>);
+
 /// The rows of a file, with the lines that they begin on.
 struct Rows {
     source: Source,
@@ -159,8 +162,8 @@ impl Rows {
         }
     }
 
-    /// The next row with its line, or why it is none.
-    fn next_row(&mut self) -> Result<Option<(i64, Result<Row, String>)>, Failure> {
+    /// The next row with its line, or why it is none; `None` at the end.
+    fn next_row(&mut self) -> Result<Option<Numbered>, Failure> {
         match &mut self.source {
             Source::Csv(reader, columns) => {
                 let mut record = csv::StringRecord::new();

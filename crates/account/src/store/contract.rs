@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a check that cannot go on has failed")]
 
 mod changes;
+mod life;
 mod logins;
 mod races;
 mod rows;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::changes::*;
+pub use self::life::*;
 pub use self::logins::*;
 pub use self::races::*;
 pub use self::rows::*;
@@ -37,7 +39,10 @@ macro_rules! store_contract {
             a_login_at_a_forbidden_application_is_undone login_binds_and_renews
             a_login_that_fails_is_undone an_abandoned_login_is_whole_or_nothing sessions nonces key_fingerprint
             logins_race_for_one_session logins_race_for_a_gateway logins_race_against_changes nonces_race registrations_race
-            fingerprints_race);
+            fingerprints_race
+            codes mailing_limits links messages creations what_was_never_activated_makes_place account_changes deletion
+            refresh_tokens devices_come_again gateways_come_again imports sendings_race tries_race registrations_race_for_a_code
+            rotations_race claims_race);
     };
     (@ $open:path; $($check:ident)*) => {
         $(
