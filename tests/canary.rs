@@ -4,7 +4,9 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use serde_json::json;
 
+use crate::support::app::App;
 use crate::support::calls::{SECRET, md5};
+use crate::support::panel::Panel;
 use crate::support::{Ewelink, Fantem, Server};
 
 const PASSWORD: &str = "canary-password-7391";
@@ -54,6 +56,7 @@ async fn no_secret_is_written_down() {
     assert_eq!(ewelink.login(wrong).await.body["error"], 400);
     assert_eq!(Fantem::new(&server).login(&[("username", PASSWORD), ("password", &md5(WRONG))]).await.body["code"], 106);
     secrets.push(ewelink.secret);
+    secrets.extend(live(&server).await);
     secrets.push(std::fs::read_to_string(server.data().join("master.key")).unwrap().trim().to_owned());
 
     // Read while it runs (the write-ahead log is full then) and after it has stopped (everything is in the database).
@@ -69,6 +72,44 @@ async fn no_secret_is_written_down() {
         assert!(!found(&stopped, secret), "{secret} is in the database");
         assert!(!found(&log, secret), "{secret} is in the log");
     }
+}
+
+/// The life around a login, with every secret that comes up in it.
+async fn live(server: &Server) -> Vec<String> {
+    let (panel, app) = (Panel::new(server), App::new(server));
+    let (first, second) = (md5("canary-first-3307"), md5("canary-second-9921"));
+    let mut secrets = vec!["canary-first-3307".into(), "canary-second-9921".into(), first.clone(), second.clone()];
+    let email = "walker@example.com";
+    let form = [("username", "walker"), ("email", email), ("password", &first), ("rePassword", &first)];
+    panel.form("/accounts", &form).await.number(json!({ "accountId": "<number>" }));
+    let token = |link: &str| link.rsplit_once("code=").unwrap().1.to_owned();
+    let link = server.link_for(email);
+    secrets.push(token(&link));
+    crate::support::client().get(link).send().await.unwrap();
+    panel.get("/accounts/forgetPw", &[("email", email)]).await.number(json!(null));
+    let reset = token(&server.link_for(email));
+    panel
+        .form("/accounts/updatepw", &[("email", email), ("password", &second), ("code", &reset)])
+        .await
+        .is(200, &json!({ "str": "1" }));
+    secrets.push(reset);
+
+    let login = json!({ "email": email, "password": "canary-second-9921" });
+    let mut answer = app.v8("/api/user/login", login.clone()).await;
+    for _ in 0..2 {
+        secrets.extend([answer.text("/at"), answer.text("/rt")]);
+        // The refresh token travels in the query.
+        answer = app.v8_get("/api/user/refresh", &[("rt", &answer.text("/rt"))]).await;
+    }
+    secrets.extend([answer.text("/at"), answer.text("/rt")]);
+    let at = answer.text("/at");
+    let change = json!({ "oldPassword": "canary-second-9921", "newPassword": "canary-third-1203" });
+    assert_eq!(app.v2_as(&at, reqwest::Method::POST, "/v2/user/change-pwd", change).await.body["error"], 0);
+    secrets.extend(["canary-third-1203".into(), md5("canary-third-1203")]);
+    let wrong = json!({ "phoneNumber": "+8613123456789", "verificationCode": "canary-code-4415", "password": PASSWORD });
+    assert_eq!(app.v2("/v2/user/reset-pwd", wrong).await.body["error"], 10002);
+    secrets.push("canary-code-4415".into());
+    secrets
 }
 
 /// All files of the data folder but the keys, one after another.

@@ -256,3 +256,26 @@ async fn what_is_exported_can_be_imported_under_the_same_key_only() {
         assert_eq!(stranger.operate(&["account", "import", file])["refused"], 2);
     }
 }
+
+/// Many rows of every kind; `./test --long` makes it a hundred thousand.
+#[tokio::test]
+async fn one_of_many_of_each_kind_logs_in() {
+    let count: usize = std::env::var("TEST_ROWS").map_or(3000, |count| count.parse().unwrap());
+    let server = Server::dev();
+    let file = server.folder().path().join("accounts.jsonl");
+    let mut writer = std::io::BufWriter::new(std::fs::File::create(&file).unwrap());
+    for number in 0..count {
+        let (scheme, verifier, _) = KEPT[number % KEPT.len()];
+        let row = json!({ "email": format!("person{number}@example.com"), "scheme": scheme, "verifier": verifier });
+        std::io::Write::write_all(&mut writer, format!("{row}\n").as_bytes()).unwrap();
+    }
+    writer.into_inner().unwrap();
+    let summary = server.operate(&["account", "import", file.to_str().unwrap()]);
+    assert_eq!((&summary["imported"], &summary["refused"]), (&json!(count), &json!(0)));
+    let ewelink = Ewelink::new(&server);
+    for number in count - KEPT.len()..count {
+        let email = format!("person{number}@example.com");
+        let answer = ewelink.login(json!({ "phoneNumber": null, "email": email, "password": PASSWORD })).await;
+        assert_eq!(answer.body["user"]["email"], email, "{:?}", KEPT[number % KEPT.len()]);
+    }
+}

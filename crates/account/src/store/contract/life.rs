@@ -278,7 +278,7 @@ pub async fn account_changes(store: AnyStore) {
 
     let others_end = AccountChange { end: Ending::AllBut(&kept.id), ..AccountChange::on(&anna, NOW) };
     assert_eq!(store.change_account(others_end).await.unwrap(), Changed::Done);
-    assert_eq!(session_ids(&store, Some(anna.number)).await, [kept.id.clone()]);
+    assert_eq!(session_ids(&store, Some(anna.number)).await, std::slice::from_ref(&kept.id));
     let anna_now = reread(&store, anna.number).await;
     assert_same_account(&anna_now, &Account { revision: anna.revision + 1, ..anna.clone() });
     let change = AccountChange { revision: anna_now.revision, ..whole() };
