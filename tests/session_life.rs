@@ -361,18 +361,13 @@ impl World {
         self.core.send_code(&wanted).await.unwrap();
         let code = self.mailbox.0.lock().unwrap().take().unwrap();
         let audience = self.authenticated(app).await.unwrap().audience();
-        let reset = Reset {
-            address,
-            proof: ResetProof::Code(&code),
-            password: password("password").digest(),
-            region: None,
-            opening: Some(Opening { audience, terms: TERMS, client: Self::client() }),
-        };
-        match self.core.reset_password(&reset).await {
-            Ok(was_reset) => {
+        let reset = Reset { address, proof: ResetProof::Code(&code), password: password("password").digest(), region: None };
+        let opening = Opening { audience, terms: TERMS, client: Self::client() };
+        match self.core.reset_password_and_log_in(&reset, &opening).await {
+            Ok(logged_in) => {
                 assert!(!model.disabled);
                 model.sessions.clear();
-                model.begin(app, Pair::from(&was_reset.session.unwrap().1));
+                model.begin(app, Pair::from(&logged_in.tokens));
             }
             Err(ResetError::AccountDisabled) => assert!(model.disabled),
             Err(error) => panic!("{error:?}"),

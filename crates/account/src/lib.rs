@@ -51,7 +51,7 @@ pub use crate::message::{Address, Confidential, DeliveryError, Message, Notice, 
 pub use crate::operator::{NewAccount, OperatorError};
 pub use crate::outbox::Delivery;
 pub use crate::password::{Candidate, Password, PasswordDigest, Scheme, Verifier};
-pub use crate::password_change::{ChangeError, Reset, ResetError, ResetProof, WasReset};
+pub use crate::password_change::{ChangeError, Reset, ResetError, ResetProof};
 pub use crate::random::{Rng, SystemRng, alphanumeric};
 pub use crate::refresh::{REPEATABLE, Refresh, RefreshError, Refreshed, SpentToken};
 pub use crate::region::Region;

@@ -159,23 +159,6 @@ impl From<CodeError> for LoginError {
     }
 }
 
-impl LoginError {
-    /// Whether it is the server's fault: nothing about the request would have made it succeed.
-    #[must_use]
-    pub fn is_ours(&self) -> bool {
-        matches!(self, Self::Hash(_) | Self::Store(_))
-    }
-
-    /// When to try again, where that is worth saying.
-    #[must_use]
-    pub fn retry_after(&self) -> Option<Duration> {
-        match self {
-            Self::Hash(HashError::Overloaded { retry_after }) => Some(*retry_after),
-            _ => None,
-        }
-    }
-}
-
 /// A login that could never be committed because its account changed each time.
 pub(crate) fn unsteady() -> StoreError {
     StoreError::Unavailable("the account never held still long enough".into())

@@ -10,11 +10,11 @@ use crate::hasher::{HashError, Verdict};
 use crate::identifier::Email;
 use crate::language::Language;
 use crate::link::{Link, LinkError, LinkPurpose};
-use crate::login::{ATTEMPTS, unsteady};
+use crate::login::{ATTEMPTS, LoggedIn, unsteady};
 use crate::message::{Address, Message, Notice, Queued};
 use crate::password::{Candidate, PasswordDigest};
 use crate::region::Region;
-use crate::session::{Opening, Session, Tokens};
+use crate::session::{Opening, Session};
 use crate::store::{AccountChange, Changed, Ending, Spend, StoreError};
 use crate::token_check::TokenError;
 
@@ -32,8 +32,6 @@ pub struct Reset<'a> {
     pub password: PasswordDigest,
     /// The region that was asked; `None` where every region served here is meant.
     pub region: Option<Region>,
-    /// The session that begins with it, if the dialect logs in at once.
-    pub opening: Option<Opening>,
 }
 
 /// How whoever wants a new password proves the address.
@@ -43,15 +41,6 @@ pub enum ResetProof<'a> {
     Code(&'a str),
     /// By the token of a link that was mailed there.
     Link(&'a str),
-}
-
-/// A password that was reset.
-#[derive(Debug)]
-pub struct WasReset {
-    /// The account.
-    pub account: Account,
-    /// The session that began.
-    pub session: Option<(Session, Tokens)>,
 }
 
 /// Why no password was reset. The words are for the log.
@@ -114,7 +103,22 @@ impl Core {
     ///
     /// # Errors
     /// [`ResetError`]; then nothing was changed, and the code or link can still be used.
-    pub async fn reset_password(&self, reset: &Reset<'_>) -> Result<WasReset, ResetError> {
+    pub async fn reset_password(&self, reset: &Reset<'_>) -> Result<Account, ResetError> {
+        self.set_anew(reset, None).await
+    }
+
+    /// Sets a new password, likewise, and begins a session.
+    ///
+    /// # Errors
+    /// [`ResetError`], as [`Core::reset_password`].
+    pub async fn reset_password_and_log_in(&self, reset: &Reset<'_>, opening: &Opening) -> Result<LoggedIn, ResetError> {
+        let account = self.resettable(reset).await?.number;
+        let (session, tokens) = self.begin_session(opening, account);
+        let account = self.set_anew(reset, Some(&session)).await?;
+        Ok(LoggedIn { account, session, tokens, previous_ended_at: None })
+    }
+
+    async fn set_anew(&self, reset: &Reset<'_>, session: Option<&Session>) -> Result<Account, ResetError> {
         let mut account = self.resettable(reset).await?;
         let proven = match (reset.proof, &reset.address) {
             (ResetProof::Code(code), address) => Proven::Code(self.check_code(Purpose::Reset, address, code).await?),
@@ -125,7 +129,10 @@ impl Core {
         };
         let verifier = self.hasher.hash(reset.password.clone()).await?;
         for _ in 0..ATTEMPTS {
-            let begun = reset.opening.as_ref().map(|opening| self.begin_session(opening, account.number));
+            if session.is_some_and(|session| session.account != account.number) {
+                // Meanwhile the address has become another account's.
+                return Err(ResetError::AccountUnknown);
+            }
             let news = self.password_news(&account);
             let change = AccountChange {
                 verifier: Some(&verifier),
@@ -135,14 +142,14 @@ impl Core {
                     Proven::Link(link) => Spend::Link(link),
                 }),
                 end: Ending::All,
-                begin: begun.as_ref().map(|(session, _)| session),
+                begin: session,
                 message: news.as_ref(),
                 ..AccountChange::on(&account, self.clock.now())
             };
             match self.store.change_account(change).await? {
                 Changed::Done => {
                     self.notifier.wake();
-                    return Ok(WasReset { account, session: begun });
+                    return Ok(account);
                 }
                 Changed::Spent => {
                     return Err(match &proven {

@@ -6,15 +6,19 @@ use crate::account::{Account, AccountNumber, Activation, ApiKey, Details, Object
 use crate::code::{CodeError, ProvenCode, Purpose, Sending};
 use crate::core::Core;
 use crate::hasher::HashError;
-use crate::identifier::{Email, Identifier, Phone, UserName};
+use crate::identifier::{Identifier, UserName};
 use crate::link::{LinkForm, LinkPurpose};
+use crate::login::LoggedIn;
 use crate::message::{Address, DeliveryError};
 use crate::password::PasswordDigest;
 use crate::region::Region;
-use crate::session::{Opening, Session, Tokens};
+use crate::session::{Opening, Session};
 use crate::store::{Created, Creation, StoreError};
 use crate::text::Malformed;
 use crate::time::Timestamp;
+
+/// The number of an account that has none yet: the store decides it.
+const NOT_YET: AccountNumber = AccountNumber(0);
 
 /// Somebody wants an account.
 pub struct Registration<'a> {
@@ -30,8 +34,6 @@ pub struct Registration<'a> {
     pub details: Details,
     /// How the address is proven.
     pub proof: RegistrationProof<'a>,
-    /// The session that begins with it, if the dialect logs in at once.
-    pub opening: Option<Opening>,
 }
 
 /// How whoever registers proves that the address is theirs.
@@ -52,8 +54,6 @@ pub enum RegistrationProof<'a> {
 pub struct Registered {
     /// The account.
     pub account: Account,
-    /// The session that began with it.
-    pub session: Option<(Session, Tokens)>,
     /// Whether its activation link could be mailed at once; if not, it is tried again.
     pub mailed: Result<(), DeliveryError>,
 }
@@ -102,8 +102,31 @@ impl Core {
     ///
     /// # Errors
     /// [`RegisterError`]; then there is no account, and the code can still be used.
-    pub async fn register(&self, registration: Registration<'_>) -> Result<Registered, RegisterError> {
-        self.check_names(&registration).await?;
+    pub async fn register(&self, registration: &Registration<'_>) -> Result<Registered, RegisterError> {
+        self.admit_newcomer(registration, None).await
+    }
+
+    /// Registers an account, likewise, and begins its first session.
+    ///
+    /// # Errors
+    /// [`RegisterError`], as [`Core::register`].
+    pub async fn register_and_log_in(
+        &self,
+        registration: &Registration<'_>,
+        opening: &Opening,
+    ) -> Result<LoggedIn, RegisterError> {
+        let (mut session, tokens) = self.begin_session(opening, NOT_YET);
+        let account = self.admit_newcomer(registration, Some(&session)).await?.account;
+        session.account = account.number;
+        Ok(LoggedIn { account, session, tokens, previous_ended_at: None })
+    }
+
+    async fn admit_newcomer(
+        &self,
+        registration: &Registration<'_>,
+        session: Option<&Session>,
+    ) -> Result<Registered, RegisterError> {
+        self.check_names(registration).await?;
         let code = match &registration.proof {
             RegistrationProof::Code(code) => Some(self.check_code(Purpose::Register, &registration.address, code).await?),
             RegistrationProof::Link { .. } => None,
@@ -119,7 +142,7 @@ impl Core {
             RegistrationProof::Link { sending, .. } => Activation::Pending { deadline: now.plus(sending.lifetime) },
         };
         let account = Account {
-            number: AccountNumber(0),
+            number: NOT_YET,
             id: ObjectId::draw(self.rng()),
             apikey: ApiKey::draw(self.rng()),
             region: registration.region.clone(),
@@ -131,10 +154,10 @@ impl Core {
             enabled: true,
             details: registration.details.clone(),
             registered_at: now,
-            last_login_at: registration.opening.as_ref().map(|_| now),
+            last_login_at: session.map(|_| now),
             revision: 0,
         };
-        self.commit_registration(&registration, account, code.as_ref(), now).await
+        self.commit_registration(registration, account, code.as_ref(), session, now).await
     }
 
     async fn commit_registration(
@@ -142,6 +165,7 @@ impl Core {
         registration: &Registration<'_>,
         mut account: Account,
         code: Option<&ProvenCode>,
+        session: Option<&Session>,
         now: Timestamp,
     ) -> Result<Registered, RegisterError> {
         let mail = match (&registration.proof, &account.email) {
@@ -152,13 +176,12 @@ impl Core {
             }
             _ => None,
         };
-        let mut session = registration.opening.as_ref().map(|opening| self.begin_session(opening, account.number));
         let creation = Creation {
             account: &account,
             // A code proves that the address is not the other's: whoever never activated an account has no claim to it.
             replaceable_before: if code.is_some() { Timestamp(i64::MAX) } else { now },
             spend: code,
-            session: session.as_ref().map(|(session, _)| session),
+            session,
             link: mail.as_ref().map(|(link, ..)| link),
             message: mail.as_ref().map(|(_, _, queued, _)| queued),
             limits: mail.as_ref().map_or(&[], |(.., limits)| limits),
@@ -171,14 +194,11 @@ impl Core {
             Created::TooOften { retry_after } => return Err(RegisterError::TooOften { retry_after }),
             Created::Closed => return Err(RegisterError::ApplicationDisabled),
         };
-        if let Some((session, _)) = &mut session {
-            session.account = account.number;
-        }
         let mailed = match &mail {
             Some((_, message, queued, _)) => self.attempt(queued, message).await,
             None => Ok(()),
         };
-        Ok(Registered { account, session, mailed })
+        Ok(Registered { account, mailed })
     }
 
     async fn check_names(&self, registration: &Registration<'_>) -> Result<(), RegisterError> {
@@ -220,11 +240,5 @@ impl Core {
     /// [`StoreError`].
     pub async fn is_registered(&self, address: &Address) -> Result<bool, StoreError> {
         Ok(self.holder(&address.identifier()).await? == Some(Standing::Active))
-    }
-
-    /// The address as far as an account has it: its e-mail address or phone number.
-    #[must_use]
-    pub fn address_of(email: Option<Email>, phone: Option<Phone>) -> Option<Address> {
-        phone.map(Address::Phone).or(email.map(Address::Email))
     }
 }

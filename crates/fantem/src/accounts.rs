@@ -39,7 +39,7 @@ impl Dialect {
             proof: RegistrationProof::Link { form: &form, sending: BY_MAIL },
             ..self.registration(address.clone(), password, language)
         };
-        let registered = self.core.register(registration).await;
+        let registered = self.core.register(&registration).await;
         let registered =
             registered.map_err(|error| failure::register(error, &address, CodeCodes::BY_MAIL, code::EMAIL_MALFORMED))?;
         attempt.account = Some(registered.account.number);
@@ -57,7 +57,6 @@ impl Dialect {
             password,
             details: Details { language, ..Details::default() },
             proof: RegistrationProof::Code(""),
-            opening: None,
         }
     }
 
@@ -88,7 +87,7 @@ impl Dialect {
         attempt.identifier = Some(address.identifier());
         let proof = RegistrationProof::Code(digits);
         let registration = Registration { proof, ..self.registration(address.clone(), password, None) };
-        let registered = self.core.register(registration).await;
+        let registered = self.core.register(&registration).await;
         let account = registered.map_err(|error| failure::register(error, &address, codes, code::FORMAT))?.account;
         Ok(Answer::data(json!({ "accountId": account.number })).of(account.number).outcome("registered"))
     }
@@ -154,9 +153,9 @@ impl Dialect {
         attempt: &mut Attempt,
     ) -> Result<Answer, Failure> {
         attempt.identifier = Some(address.identifier());
-        let reset = Reset { address, proof, password, region: None, opening: None };
-        let was_reset = self.core.reset_password(&reset).await.map_err(|error| failure::reset(error, unknown))?;
-        Ok(Answer::done().of(was_reset.account.number).outcome("password reset"))
+        let reset = Reset { address, proof, password, region: None };
+        let account = self.core.reset_password(&reset).await.map_err(|error| failure::reset(error, unknown))?;
+        Ok(Answer::done().of(account.number).outcome("password reset"))
     }
 
     pub(crate) async fn forget_password(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {

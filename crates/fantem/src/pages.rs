@@ -265,12 +265,11 @@ impl Dialect {
             proof: ResetProof::Link(&mailed.token),
             password: password.digest(),
             region: None,
-            opening: None,
         };
         match self.core.reset_password(&reset).await {
-            Ok(was_reset) => {
+            Ok(account) => {
                 let page = Page::saying(words, words.password_set);
-                Ok(page.answer("password reset").of(was_reset.account.number))
+                Ok(page.answer("password reset").of(account.number))
             }
             Err(ResetError::Link(error)) => refuse_link(words, error),
             Err(ResetError::Store(error)) => Err(error.into()),

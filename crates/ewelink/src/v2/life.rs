@@ -26,11 +26,9 @@ impl Dialect {
             password: fields.new_password("password")?.digest(),
             details: Details { language: fields.text("lang")?, ..Details::default() },
             proof: RegistrationProof::Code(&code),
-            opening: Some(opening(&application, incoming)),
         };
-        let registered = self.core.register(registration).await?;
-        let (_, tokens) = registered.session.ok_or(Failure::Panicked)?;
-        Ok(answer::logged_in(&registered.account, &tokens, "registered"))
+        let logged_in = self.core.register_and_log_in(&registration, &opening(&application, incoming)).await?;
+        Ok(answer::logged_in(&logged_in.account, &logged_in.tokens, "registered"))
     }
 
     pub(super) async fn send_code_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
@@ -61,11 +59,9 @@ impl Dialect {
             proof: ResetProof::Code(&code),
             password: fields.new_password("password")?.digest(),
             region: Some(self.settings.hosts.region(incoming.host.as_deref()).clone()),
-            opening: Some(opening(&application, incoming)),
         };
-        let was_reset = self.core.reset_password(&reset).await?;
-        let (_, tokens) = was_reset.session.ok_or(Failure::Panicked)?;
-        Ok(answer::logged_in(&was_reset.account, &tokens, "password reset"))
+        let logged_in = self.core.reset_password_and_log_in(&reset, &opening(&application, incoming)).await?;
+        Ok(answer::logged_in(&logged_in.account, &logged_in.tokens, "password reset"))
     }
 
     pub(super) async fn change_password_v2(&self, incoming: &Incoming) -> Result<Answer, Failure> {

@@ -88,11 +88,8 @@ impl Dialect {
             password: new_password(&signed.call, "password")?.digest(),
             details: Details { language: language.clone(), ..Details::default() },
             proof: RegistrationProof::Code(code(&signed)?),
-            opening: Some(signed.opening(incoming)?),
         };
-        let registered = self.core.register(registration).await?;
-        let (session, tokens) = registered.session.ok_or(Failure::Panicked)?;
-        let logged_in = LoggedIn { account: registered.account, session, tokens, previous_ended_at: None };
+        let logged_in = self.core.register_and_log_in(&registration, &signed.opening(incoming)?).await?;
         Ok(answer::logged_in(&logged_in, language.as_deref(), self.settings.places.as_ref(), "registered"))
     }
 
@@ -104,11 +101,8 @@ impl Dialect {
             proof: ResetProof::Code(code(&signed)?),
             password: new_password(&signed.call, "password")?.digest(),
             region: Some(self.settings.hosts.region(incoming.host.as_deref()).clone()),
-            opening: Some(signed.opening(incoming)?),
         };
-        let was_reset = self.core.reset_password(&reset).await?;
-        let (session, tokens) = was_reset.session.ok_or(Failure::Panicked)?;
-        let logged_in = LoggedIn { account: was_reset.account, session, tokens, previous_ended_at: None };
+        let logged_in = self.core.reset_password_and_log_in(&reset, &signed.opening(incoming)?).await?;
         Ok(answer::logged_in(&logged_in, language.as_deref(), self.settings.places.as_ref(), "password reset"))
     }
 
