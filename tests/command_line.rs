@@ -199,7 +199,7 @@ fn for_people_it_prints_tables() {
     };
     let list = shown(&["cube", "list"]);
     let words: Vec<Vec<&str>> = list.lines().map(|line| line.split_whitespace().take(4).collect()).collect();
-    assert_eq!(words, [["sn", "kind", "account", "min_version"], [CUBE, "oomi_cube", "-", "-"]]);
+    assert_eq!(words, [["sn", "kind", "name", "account"], [CUBE, "oomi_cube", "-", "-"]]);
     assert_eq!(shown(&["session", "list"]), "none\n");
     assert!(
         shown(&["account", "show", "apilogin"]).lines().any(|line| line.split_whitespace().eq(["email", "apilogin@example.com"]))

@@ -222,6 +222,9 @@ async fn v8_change(server: &Server, app: &App) {
     let body = json!({ "oldPassword": NEW_PASSWORD, "newPassword": "yet another horse" });
     fails(&change("", body.clone()).await, 401);
     fails(&change("0", body.clone()).await, 401);
+    let panel = crate::support::Fantem::new(server).login(&[]).await.text("/data/accountToken");
+    let theirs = json!({ "oldPassword": "123456", "newPassword": "yet another horse" });
+    fails(&change(&panel, theirs).await, 401);
     fails(&change(&mine, json!({ "oldPassword": NEW_PASSWORD })).await, 400);
     fails(&change(&mine, json!({ "oldPassword": NEW_PASSWORD, "newPassword": "short" })).await, 400);
     fails(&change(&mine, json!({ "oldPassword": "wrong", "newPassword": "yet another horse" })).await, 405);
@@ -240,6 +243,9 @@ async fn v8_refresh(server: &Server, app: &App) {
     let login = app.v8("/api/user/login", json!({ "phoneNumber": PHONE, "password": PASSWORD })).await;
     let refresh = async |app: &App, rt: &str| app.v8_get(path, &[("rt", rt), ("grantType", "refresh")]).await;
     let rt = login.text("/rt");
+    let head = crate::support::client().head(format!("{}{path}?rt={rt}", server.http)).send().await.unwrap();
+    assert_eq!(head.status(), 405);
+    fails(&app.v8_get(path, &[("rt", &rt), ("lang", &"x".repeat(300))]).await, 400);
     fails(&app.v8_get(path, &[]).await, 400);
     fails(&app.v8_get(path, &[("rt", &rt), ("grantType", "password")]).await, 400);
     fails(&app.as_application(&app.appid, "x").v8_get(path, &[("rt", &rt)]).await, 406);
@@ -361,7 +367,13 @@ async fn v2_who_calls(server: &Server, app: &App) {
     let unknown = json!({ "error": 403, "msg": "api not found", "data": {} });
     let strange = app.clone();
     let seen_before = app.seen();
-    for (method, path) in [(Method::GET, "/v2/user/login"), (Method::POST, "/v2/device/thing"), (Method::GET, "/v2/x")] {
+    for (method, path) in [
+        (Method::GET, "/v2/user/login"),
+        (Method::POST, "/v2/device/thing"),
+        (Method::GET, "/v2/x"),
+        (Method::GET, "/v2"),
+        (Method::GET, "/v2/"),
+    ] {
         let answer = App::new(server).v2_as(&at, method, path, Value::Null).await;
         assert_answer(path, &answer, 200, &unknown);
     }
@@ -499,6 +511,7 @@ async fn v2_refresh(server: &Server, app: &App) {
     v2_fails(&app.v2(path, json!({ "rt": rt })).await, 402);
     server.change_database("UPDATE sessions SET refresh_expires_at = refresh_expires_at + 5184000000").await;
     v2_fails(&app.as_application("another", "x").v2_as(&at, Method::POST, path, json!({ "rt": rt })).await, 401);
+    v2_fails(&app.v2_as("junk", Method::POST, path, json!({ "rt": rt })).await, 401);
     let first = app.v2_as(&at, Method::POST, path, json!({ "rt": rt })).await;
     v2_says(&first, pair.clone());
     let again = app.v2_as(&at, Method::POST, path, json!({ "rt": rt })).await;

@@ -128,6 +128,11 @@ async fn registering_cubes(panel: &Panel) {
     for sn in ["cube-2", "cube-3"] {
         enrol(panel, &with(&cube(sn), &json!({ "randomCode": "RD000000" }))).await;
     }
+    // The factory's default is a code like any other for the cube that has it, and keeps nobody else out.
+    let default = with(&cube("cube-4"), &json!({ "randomCode": "RD000000" }));
+    let guid_of_default = enrol(panel, &default).await;
+    panel.json("/client/register", &with(&default, &json!({ "randomCode": "RD123" }))).await.fails_in_text(162);
+    assert_eq!(enrol(panel, &default).await, guid_of_default);
     let hub = with(&cube("hub-1"), &json!({ "type": "oomi_hub", "ptopUid": null, "randomCode": null, "guid": null }));
     assert_eq!(enrol(panel, &hub).await, enrol(panel, &hub).await);
 
@@ -222,8 +227,9 @@ async fn registering_with_a_link(server: &Server, panel: &Panel) {
     assert!(open(&link.replace("anna", "ben")).await.contains("The link does not work"));
     assert!(open(&link).await.contains("Account activated"));
     assert!(open(&link).await.contains("Already activated"));
-    register(&[]).await.fails(112);
+    register(&[]).await.fails(101);
     register(&[("username", "anna2")]).await.fails(101);
+    register(&[("email", "other@example.com")]).await.fails(112);
     assert_eq!(server.operate(&["account", "show", "anna"])["account"], number["accountId"]);
 
     // Not activated in time: the link has expired, and the address is free again.
@@ -288,6 +294,8 @@ async fn registering_with_a_code(server: &Server, panel: &Panel) {
     wrong_phones(panel, "/accounts/registerByPhone", &by_phone("13100000001", &body)).await;
     register("13100000001", json!({ "code": "1" })).await.fails_in_text(4);
     register("13100000001", json!({ "password": null })).await.fails_in_text(3);
+    register("13100000001", json!({ "password": PASSWORD })).await.fails_in_text(3);
+    register("13100000001", json!({ "phone": null, "password": md5("x") })).await.fails_in_text(3);
     register("13100000001", json!({ "password": md5("x") })).await.fails_in_text(4050);
     register("13123456789", json!({})).await.fails_in_text(4051);
     register("13100000001", json!({ "code": wrong })).await.fails_in_text(8001);
@@ -400,6 +408,12 @@ async fn resetting(server: &Server, panel: &Panel) {
     };
     let says = |text: &str| json!({ "str": text });
     update("dora@example.com", "").await.is(200, &says("4"));
+    let twice = [("email", "dora@example.com"), ("email", "dora@example.com")];
+    panel.form("/accounts/updatepw", &twice).await.is(200, &says("4"));
+    server.operate(&["account", "disable", "dora@example.com"]);
+    update("dora@example.com", token).await.is(200, &says("4"));
+    forget(&[("email", "dora@example.com")]).await.fails(2);
+    server.operate(&["account", "enable", "dora@example.com"]);
     update("dora@example.com", &"0".repeat(64)).await.is(200, &says("4"));
     update("apilogin@example.com", token).await.is(200, &says("4"));
     update("nobody@example.com", token).await.is(200, &says("2"));
@@ -503,12 +517,16 @@ async fn sessions(server: &Server, panel: &Panel) {
     let first = flush(&account, "phone-4", &refresh).await.number(fields.clone());
     heart(&access, "phone-4").await.fails_in_text(2001);
     let new = first["accountToken"].as_str().unwrap();
+    let second = flush(&account, "phone-4", first["flushToken"].as_str().unwrap()).await.number(fields.clone());
+    heart(new, "phone-4").await.fails_in_text(2001);
+    let new = second["accountToken"].as_str().unwrap();
     heart(new, "phone-4").await.text(json!(null));
-    assert_eq!(flush(&account, "phone-4", &refresh).await.number(fields.clone()), first, "a lost answer, repeated");
-    server.change_database("UPDATE spent_tokens SET spent_at = spent_at - 60001").await;
     flush(&account, "phone-4", &refresh).await.fails(2001);
     heart(new, "phone-4").await.fails_in_text(2001);
-    flush(&account, "phone-4", first["flushToken"].as_str().unwrap()).await.fails(2001);
+    flush(&account, "phone-4", second["flushToken"].as_str().unwrap()).await.fails(2001);
+    let (_, _, refresh) = log_in(panel, &guid, "fred").await;
+    let in_query = [("accountId", account.as_str()), ("uuid", "phone-4"), ("flushToken", &refresh)];
+    panel.form_in_query("/accounts/flushToken", &in_query).await.number(fields);
 
     let logout = async |account: &str, uuid: &str, token: &str| {
         panel.form("/accounts/logout", &[("accountId", account), ("uuid", uuid), ("accountToken", token)]).await
@@ -578,6 +596,21 @@ async fn binding(server: &Server, panel: &Panel) {
     list(panel, &account).await.fails_in_text(2000);
     list(&panel.with_cookies(&[("aat", "x")]), &account).await.fails_in_text(20001);
 
+    // A hub is no cube.
+    let hub_guid = enrol(panel, &with(&cube("a-hub"), &json!({ "type": "oomi_hub" }))).await;
+    own.json("/accounts/bindGateway", &with(&body, &json!({ "guid": hub_guid }))).await.text(json!(null));
+    home().await.text(json!([{ "guid": cube_guid }]));
+    let listed = list(&own, &account).await.answer.body["data"]["gateway"].clone();
+    let kinds: Vec<_> = listed.as_array().unwrap().iter().map(|gateway| gateway["type"].as_i64().unwrap()).collect();
+    assert_eq!(kinds, [6, 4], "{listed}");
+    panel.form("/cube/updateInfo", &[("sn", "a-hub"), ("uuid", "u"), ("name", "x")]).await.fails_in_text(181);
+    let password = md5(PASSWORD);
+    let old_login = [("username", "gina"), ("password", &password), ("uuid", "phone-5")];
+    assert_eq!(panel.form("/accounts/login", &old_login).await.answer.body["code"], 1, "one cube and a hub");
+    let (_, access, _) = log_in(panel, &phone_guid, "gina").await;
+    let own = panel.with_cookies(&[("guid", &phone_guid), ("aat", &access)]);
+    let home = async || own.json("/v2/home/gateway", &json!({})).await;
+
     server.operate(&["cube", "register", "apilogins"]);
     server.operate(&["cube", "bind", CUBE, "apilogin"]);
     let taken = server.operate(&["cube", "list", "--limit", "1000"]);
@@ -626,6 +659,9 @@ async fn old_binding(server: &Server, panel: &Panel) {
     confirm(&[("sn", "none")]).await.is(200, &bare(181));
     confirm(&[("uuid", "other")]).await.is(200, &bare(181));
     confirm(&[("accountId", "99999")]).await.is(200, &bare(106));
+    confirm(&[("accountId", "99999"), ("touchToken", "x")]).await.is(200, &bare(8));
+    confirm(&[("accountId", "1")]).await.is(200, &bare(8));
+    panel.form("/cube/confirm", &[("sn", "a"), ("sn", "b")]).await.is(200, &bare(8));
     confirm(&[("sn", "others")]).await.is(200, &bare(2));
     server.change_database(&format!("UPDATE accounts SET activation_deadline = 9999999999999 WHERE number = {account}")).await;
     confirm(&[]).await.is(200, &bare(6));
@@ -678,6 +714,14 @@ async fn forced_rebinding(panel: &Panel) {
 
 async fn everything_else(panel: &Panel) {
     panel.get("/cube/heart", &[]).await.text(json!(null));
+    panel.get("/region/list", &[("a", "1"), ("a", "2")]).await.fails_in_text(3);
+    // A body that is not one is malformed in the endpoint's own way.
+    for (path, code) in [("/client/name", 1001), ("/accounts/bindGateway", 1001), ("/client/get/info", 160), ("/sms/code", 4)] {
+        panel.body(path, "{").await.fails_in_text(code);
+        panel.body(path, "{\"guid\":1,\"guid\":1}").await.fails_in_text(code);
+    }
+    panel.body("/client/name", "").await.fails_in_text(1002);
+    panel.body("/client/update/status", "").await.is(400, &json!({ "code": 3, "note": "<text>", "data": null }));
     panel.form("/authen/cubes", &[]).await.text(json!(null));
     panel.form("/dev/cubes", &[]).await.text(json!(null));
     panel.get("/authen/apply", &[]).await.fails(3);
@@ -705,6 +749,28 @@ async fn everything_else(panel: &Panel) {
     }
 }
 
+/// Whoever only wants the head of an answer changes nothing: mail scanners look at links so.
+#[tokio::test]
+async fn a_head_changes_nothing() {
+    let server = Server::dev();
+    let (panel, client) = (Panel::new(&server), crate::support::client());
+    let password = md5(PASSWORD);
+    let form = [("username", "anna"), ("email", "anna@example.com"), ("password", &password), ("rePassword", &password)];
+    panel.form("/accounts", &form).await.number(json!({ "accountId": "<number>" }));
+    assert_eq!(client.head(server.link_for("anna@example.com")).send().await.unwrap().status(), 405);
+    assert_eq!(server.operate(&["account", "show", "anna"])["activation"], "pending");
+    let forget = format!("{}/accounts/forgetPw?email=apilogin@example.com", server.http);
+    assert_eq!(client.head(forget).send().await.unwrap().status(), 405);
+    assert_eq!(server.messages_to("apilogin@example.com").len(), 0);
+    // A wrong method is refused in the form of the path's other answers.
+    let wrong = client.get(format!("{}/v2/accounts/login", server.http)).send().await.unwrap();
+    assert_eq!(wrong.status(), 405);
+    assert_eq!(wrong.json::<Value>().await.unwrap()["code"], "2");
+    let page = client.get(format!("{}/user/updateInfo", server.http)).header("accept-language", "zh-CN").send().await.unwrap();
+    assert_eq!(page.status(), 405);
+    assert!(page.text().await.unwrap().contains("操作失败"));
+}
+
 #[tokio::test]
 async fn ping_and_version_are_plain_text() {
     let server = Server::dev();
@@ -729,7 +795,7 @@ async fn nothing_can_be_sent(panel: &Panel) {
     let password = md5(PASSWORD);
     let form = [("username", "anna"), ("email", "anna@example.com"), ("password", &password), ("rePassword", &password)];
     panel.form("/accounts", &form).await.fails(6012);
-    panel.form("/accounts", &form).await.fails(112);
+    panel.form("/accounts", &form).await.fails(102);
     panel.json("/accounts/resendEmail", &json!({ "username": "anna" })).await.fails_in_text(6012);
     panel.get("/accounts/forgetPw", &[("email", "apilogin@example.com")]).await.fails(2);
     let waiting = server.operate(&["outbox", "list"]);

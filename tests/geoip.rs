@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::app::App;
 use crate::support::{Ewelink, Server};
 
 /// A value in the format of MaxMind DB files (MaxMind DB File Format Specification 2.0, "Data Field Format").
@@ -38,7 +39,9 @@ fn head(kind: u8, length: usize) -> Vec<u8> {
 /// A database in which every address is in Guangdong.
 fn database() -> Vec<u8> {
     let names = |english: &str, chinese: &str| json!({ "names": { "en": english, "zh-CN": chinese } });
-    let place = json!({ "country": names("China", "中国"), "subdivisions": [names("Guangdong", "广东")] });
+    let mut country = names("China", "中国");
+    country["iso_code"] = json!("CN");
+    let place = json!({ "country": country, "subdivisions": [names("Guangdong", "广东")] });
     let metadata = json!({
         "binary_format_major_version": 2, "binary_format_minor_version": 0, "build_epoch": 1, "database_type": "City",
         "description": {}, "ip_version": 4, "languages": ["en"], "node_count": 1, "record_size": 24,
@@ -56,6 +59,9 @@ async fn the_place_of_an_address_is_told_in_the_persons_language() {
     let server = Server::dev_with(&[("HEARTHGATE_GEOIP", file.to_str().unwrap())]);
     let ewelink = Ewelink::new(&server);
     assert_eq!(ewelink.login(json!({})).await.text("/user/location"), "广东", "the account's language is cn");
+    let at = ewelink.login(json!({})).await.text("/at");
+    let profile = App::new(&server).get("/v2/user/profile", "", &format!("Bearer {at}")).await;
+    assert_eq!(profile.text("/data/user/ipCountry"), "CN");
     server.create_account(&["--email", "anna@example.com"], "correct horse");
     let by_email = json!({ "phoneNumber": null, "email": "anna@example.com", "password": "correct horse" });
     assert_eq!(ewelink.login(by_email).await.text("/user/location"), "Guangdong");

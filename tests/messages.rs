@@ -187,6 +187,17 @@ async fn a_change_does_not_wait_for_its_news() {
     assert_eq!(app.v2("/v2/user/login", login("another horse battery")).await.body["error"], 0);
 }
 
+/// An operator's new password is news, too.
+#[tokio::test]
+async fn a_person_is_told_what_an_operator_changed() {
+    let dev = Server::dev();
+    let sink = MailSink::start("none", &dev, &[]);
+    let server = serve(&mail(&sink.port));
+    server.create_account(&["--email", "anna@example.com", "--language", "cn"], PASSWORD);
+    server.operate_with(&["account", "set-password", "anna@example.com"], "another horse battery");
+    assert_eq!(sink.next()["subject"], "您的 Acme 密码已修改");
+}
+
 /// What a request says of hosts and proxies never ends up in a link.
 #[tokio::test]
 async fn links_lead_to_the_configured_url_only() {

@@ -29,6 +29,7 @@ const TERMS: Terms = Terms {
     token_length: TokenLength::Bits160,
     access_lifetime: Duration::from_hours(2),
     refresh_lifetime: Duration::from_hours(48),
+    repeatable: Some(Duration::from_mins(1)),
 };
 const SENDING: Sending =
     Sending { lifetime: Duration::from_mins(10), limits: &[Limit { most: 1000, within: Duration::from_mins(1) }] };
@@ -260,7 +261,7 @@ impl World {
 
     async fn refresh(&self, app: usize, token: &str) -> Result<Pair, RefreshError> {
         let audience = Audience::Application(APPS[app].parse().unwrap());
-        let refresh = Refresh { token, is_theirs: &|session| session.audience == audience, terms: TERMS };
+        let refresh = Refresh { token, is_theirs: &|session, _| session.audience == audience, terms: TERMS };
         self.core.refresh(&refresh).await.map(|refreshed| Pair::from(&refreshed.tokens))
     }
 

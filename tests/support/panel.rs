@@ -46,6 +46,16 @@ impl Panel {
         self.send(Method::POST, path, "", form(parameters), "application/x-www-form-urlencoded").await
     }
 
+    /// A form whose parameters are in the query.
+    pub async fn form_in_query(&self, path: &str, parameters: &[(&str, &str)]) -> Reply {
+        self.send(Method::POST, path, &form(parameters), String::new(), "").await
+    }
+
+    /// A body that need not be anything.
+    pub async fn body(&self, path: &str, body: &str) -> Reply {
+        self.send(Method::POST, path, "", body.to_owned(), "application/json").await
+    }
+
     pub async fn get(&self, path: &str, parameters: &[(&str, &str)]) -> Reply {
         self.send(Method::GET, path, &form(parameters), String::new(), "").await
     }

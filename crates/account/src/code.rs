@@ -92,6 +92,9 @@ pub enum SendError {
     /// The account is not activated yet.
     #[error("the account is not activated")]
     NotActivated,
+    /// The operator has disabled the account.
+    #[error("the account is disabled")]
+    AccountDisabled,
     /// The account is activated already.
     #[error("the account is activated already")]
     AlreadyActive,

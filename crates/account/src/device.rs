@@ -96,13 +96,19 @@ pub struct Identity {
     pub wifi_mac: Option<String>,
     /// The hardware address of its Bluetooth.
     pub bluetooth_mac: Option<String>,
-    /// Its own random code; the factory's default code, which many have, counts as none.
+    /// Its random code. The factory's default, which many have, tells it from nobody.
     pub random_code: Option<String>,
 }
 
 impl Identity {
     /// The factory's default code (`fantem` §5).
     pub const DEFAULT_RANDOM_CODE: &str = "RD000000";
+
+    /// Its random code, if that is its own.
+    #[must_use]
+    pub fn own_random_code(&self) -> Option<&str> {
+        self.random_code.as_deref().filter(|code| *code != Self::DEFAULT_RANDOM_CODE)
+    }
 
     /// Its parts, in a fixed order.
     #[must_use]

@@ -80,6 +80,12 @@ impl Phone {
         (SHORTEST_E164..=LONGEST_E164).contains(&self.0.len()) && self.country_code().is_some()
     }
 
+    /// Whether the plan of its country has such a number.
+    #[must_use]
+    pub fn is_in_its_plan(&self) -> bool {
+        phonenumber::parse(None, &self.0).is_ok_and(|parsed| parsed.is_valid())
+    }
+
     /// The country code, such as `+86`. `None` for a number in no known plan, which cannot be registered.
     #[must_use]
     pub fn country_code(&self) -> Option<String> {

@@ -53,7 +53,7 @@ pub use crate::outbox::Delivery;
 pub use crate::password::{Candidate, Password, PasswordDigest, Scheme, Verifier};
 pub use crate::password_change::{ChangeError, Reset, ResetError, ResetProof};
 pub use crate::random::{Rng, SystemRng, alphanumeric};
-pub use crate::refresh::{REPEATABLE, Refresh, RefreshError, Refreshed, SpentToken};
+pub use crate::refresh::{Refresh, RefreshError, Refreshed, SpentToken};
 pub use crate::region::Region;
 pub use crate::register::{RegisterError, Registered, Registration, RegistrationProof};
 pub use crate::session::{Audience, Client, Opening, Session, Terms, Tokens};

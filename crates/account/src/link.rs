@@ -116,6 +116,9 @@ impl Core {
         sending: Sending,
     ) -> Result<(), SendError> {
         let account = self.store.account_named(&Identifier::Email(email.clone())).await?.ok_or(SendError::AccountUnknown)?;
+        if !account.enabled {
+            return Err(SendError::AccountDisabled);
+        }
         match account.activation.standing(self.clock.now()) {
             Standing::Active => self.mail_link(&account, email, LinkPurpose::Reset, language, form, sending).await,
             Standing::Pending => Err(SendError::NotActivated),

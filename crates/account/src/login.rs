@@ -6,7 +6,7 @@ use crate::account::{Account, AccountNumber, ObjectId, Standing};
 use crate::binding;
 use crate::code::{CodeError, ProvenCode, Purpose};
 use crate::core::{Authenticated, Core};
-use crate::device::{Device, DeviceKind, Gateway, Serial};
+use crate::device::{Device, DeviceKind, Gateway, GatewayKind, Serial};
 use crate::hasher::{HashError, Verdict};
 use crate::identifier::Identifier;
 use crate::message::Address;
@@ -238,8 +238,8 @@ impl Core {
             None if device.kind == DeviceKind::Touch => Err(LoginError::GatewayMissing),
             None => Ok(Some(device)),
             Some(gateway) => match self.store.gateway(gateway).await? {
-                Some(_) => Ok(Some(device)),
-                None => Err(LoginError::GatewayUnknown),
+                Some(gateway) if gateway.kind == GatewayKind::Cube => Ok(Some(device)),
+                _ => Err(LoginError::GatewayUnknown),
             },
         }
     }
@@ -342,7 +342,9 @@ impl Core {
             Some(serial) => self.store.gateway(serial).await?,
             None => None,
         };
-        let own = self.store.gateways_of(account.number).await?;
+        let mut own = self.store.gateways_of(account.number).await?;
+        // Hubs are gateways as well, but no login depends on one.
+        own.retain(|gateway| gateway.kind == GatewayKind::Cube);
         let binding = binding::decide(account.number, named.as_ref(), &own)?;
         binding::check_version(device, binding.governing)?;
         Ok(binding.bind.then(|| binding.governing.clone()))

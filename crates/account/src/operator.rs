@@ -6,10 +6,11 @@ use crate::core::Core;
 use crate::device::{Device, DeviceKind, Facts, Gateway, GatewayKind, Guid, Identity, Serial};
 use crate::hasher::HashError;
 use crate::identifier::{Email, Identifier, Phone, UserName};
+use crate::login::{ATTEMPTS, unsteady};
 use crate::password::PasswordDigest;
 use crate::region::Region;
 use crate::session::Session;
-use crate::store::{InsertError, Page, StoreError};
+use crate::store::{AccountChange, Changed, Ending, InsertError, Page, StoreError};
 use crate::text::Malformed;
 use crate::version::AppVersion;
 
@@ -190,13 +191,27 @@ impl Core {
         Ok(self.store.accounts(page).await?)
     }
 
-    /// Sets an account's password and ends its sessions.
+    /// Sets an account's password, ends its sessions and tells its owner by mail.
     ///
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Hash`], [`OperatorError::Store`].
     pub async fn set_password(&self, account: AccountNumber, password: PasswordDigest) -> Result<(), OperatorError> {
         let verifier = self.hasher.hash(password).await?;
-        found(self.store.set_verifier(account, &verifier).await?, || format!("account {account}"))
+        for _ in 0..ATTEMPTS {
+            let account = self.find_account(&account.to_string()).await?;
+            let news = self.password_news(&account);
+            let change = AccountChange {
+                verifier: Some(&verifier),
+                end: Ending::All,
+                message: news.as_ref(),
+                ..AccountChange::on(&account, self.clock.now())
+            };
+            if let Changed::Done = self.store.change_account(change).await? {
+                self.notifier.wake();
+                return Ok(());
+            }
+        }
+        Err(unsteady().into())
     }
 
     /// Activates an account.

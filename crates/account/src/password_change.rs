@@ -212,7 +212,7 @@ impl Core {
     }
 
     /// The mail that tells an account's owner of a new password.
-    fn password_news(&self, account: &Account) -> Option<Queued> {
+    pub(crate) fn password_news(&self, account: &Account) -> Option<Queued> {
         let email: &Email = account.email.as_ref()?;
         let message = Message {
             to: Address::Email(email.clone()),

@@ -1,9 +1,8 @@
 //! Refreshing: a refresh token makes a new pair of tokens, once.
 //!
-//! A client that lost the answer may ask again for a short time and gets the same pair, which is derived from the old token, the
-//! master key and a salt: no token is stored. Any later second use means that somebody else has the token, and ends the session.
-
-use std::time::Duration;
+//! Where the dialect allows it, a client that lost the answer may ask again for a short time and gets the same pair, which is derived
+//! from the old token, the master key and a salt: no token is stored. Any other second use means that somebody else has the token, and
+//! ends the session.
 
 use crate::account::Account;
 use crate::core::Core;
@@ -14,15 +13,12 @@ use crate::store::{RefreshToken, Rotation, StoreError};
 use crate::time::Timestamp;
 use crate::token::{Token, TokenHash};
 
-/// How long a refresh may be repeated (`ewelink-v8`, "Refreshing").
-pub const REPEATABLE: Duration = Duration::from_mins(1);
-
 /// Somebody wants new tokens.
 pub struct Refresh<'a> {
     /// The refresh token.
     pub token: &'a str,
-    /// Whether a session is one of those that the caller may refresh. To anybody else its token is unknown.
-    pub is_theirs: &'a (dyn Fn(&Session) -> bool + Send + Sync),
+    /// Whether a session, and the spent token if it is one, are such as the caller may refresh. To anybody else the token is unknown.
+    pub is_theirs: &'a (dyn Fn(&Session, Option<&SpentToken>) -> bool + Send + Sync),
     /// What the dialect promises.
     pub terms: Terms,
 }
@@ -60,6 +56,8 @@ pub enum RefreshError {
 pub struct SpentToken {
     /// Its hash.
     pub hash: TokenHash,
+    /// The hash of the access token that was replaced with it.
+    pub access: TokenHash,
     /// The hash of the token that took its place.
     pub successor: TokenHash,
     /// What the new pair was derived with.
@@ -79,8 +77,11 @@ impl Core {
         let hash = TokenHash::of(refresh.token);
         for _ in 0..ATTEMPTS {
             let found = self.store.refresh_token(&hash).await?.ok_or(RefreshError::Unknown)?;
-            let (RefreshToken::Current(session) | RefreshToken::Spent(session, _)) = &found;
-            if !(refresh.is_theirs)(session) {
+            let theirs = match &found {
+                RefreshToken::Current(session) => (refresh.is_theirs)(session, None),
+                RefreshToken::Spent(session, spent) => (refresh.is_theirs)(session, Some(spent)),
+            };
+            if !theirs {
                 return Err(RefreshError::Unknown);
             }
             let done = match found {
@@ -105,6 +106,7 @@ impl Core {
         let tokens = self.derive(refresh, &salt);
         let spent = SpentToken {
             hash: session.refresh_hash.clone(),
+            access: session.access_hash.clone(),
             successor: tokens.refresh.hash(),
             salt,
             spent_at: now,
@@ -127,7 +129,7 @@ impl Core {
         session: Session,
         spent: &SpentToken,
     ) -> Result<(Session, Tokens), RefreshError> {
-        let in_time = self.clock.now() <= spent.spent_at.plus(REPEATABLE);
+        let in_time = refresh.terms.repeatable.is_some_and(|span| self.clock.now() <= spent.spent_at.plus(span));
         if in_time && session.refresh_hash == spent.successor {
             return Ok((session, self.derive(refresh, &spent.salt)));
         }

@@ -201,19 +201,19 @@ impl Core {
         Ok(Registered { account, mailed })
     }
 
+    /// The address first: whoever registers the same again is to hear that it is theirs already.
     async fn check_names(&self, registration: &Registration<'_>) -> Result<(), RegisterError> {
-        if let Some(user_name) = &registration.user_name {
-            let user_name = Identifier::UserName(user_name.clone());
-            user_name.registrable().map_err(RegisterError::UserNameMalformed)?;
-            if self.holder(&user_name).await?.is_some() {
-                return Err(RegisterError::UserNameTaken);
-            }
-        }
         let address = registration.address.identifier();
+        let user_name = registration.user_name.clone().map(Identifier::UserName);
         address.registrable().map_err(RegisterError::AddressMalformed)?;
+        user_name.as_ref().map_or(Ok(()), Identifier::registrable).map_err(RegisterError::UserNameMalformed)?;
         match (self.holder(&address).await?, &registration.proof) {
-            (Some(Standing::Active), _) => Err(RegisterError::Registered),
-            (Some(_), RegistrationProof::Link { .. }) => Err(RegisterError::Pending),
+            (Some(Standing::Active), _) => return Err(RegisterError::Registered),
+            (Some(_), RegistrationProof::Link { .. }) => return Err(RegisterError::Pending),
+            _ => {}
+        }
+        match user_name {
+            Some(user_name) if self.holder(&user_name).await?.is_some() => Err(RegisterError::UserNameTaken),
             _ => Ok(()),
         }
     }

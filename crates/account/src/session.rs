@@ -47,6 +47,8 @@ pub struct Terms {
     pub access_lifetime: Duration,
     /// How long a refresh token is valid.
     pub refresh_lifetime: Duration,
+    /// For how long a refresh may be repeated by a client that lost the answer; `None` where it may not.
+    pub repeatable: Option<Duration>,
 }
 
 /// A session that is to begin.

@@ -329,8 +329,6 @@ pub trait Store: Send + Sync {
     async fn account(&self, number: AccountNumber) -> Result<Option<Account>, StoreError>;
     /// Lists accounts by number.
     async fn accounts(&self, page: Page<AccountNumber>) -> Result<Vec<Account>, StoreError>;
-    /// Sets an account's verifier and ends its sessions.
-    async fn set_verifier(&self, number: AccountNumber, verifier: &Verifier) -> Result<bool, StoreError>;
     /// Sets an account's activation.
     async fn set_activation(&self, number: AccountNumber, activation: Activation) -> Result<bool, StoreError>;
     /// Allows or forbids an account to be used; forbidding ends its sessions.

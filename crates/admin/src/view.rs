@@ -70,6 +70,7 @@ impl AccountView {
 pub(crate) struct DeviceView {
     sn: String,
     kind: &'static str,
+    name: Option<String>,
     app_version: Option<String>,
     guid: String,
     registered_at: String,
@@ -80,6 +81,7 @@ impl From<Device> for DeviceView {
         Self {
             sn: device.serial.into(),
             kind: device.kind.as_str(),
+            name: device.name,
             app_version: device.app_version,
             guid: device.guid.into(),
             registered_at: device.registered_at.iso8601(),
@@ -91,6 +93,7 @@ impl From<Device> for DeviceView {
 pub(crate) struct GatewayView {
     sn: String,
     kind: &'static str,
+    name: Option<String>,
     account: Option<i64>,
     min_version: Option<String>,
     guid: String,
@@ -102,6 +105,7 @@ impl From<Gateway> for GatewayView {
         Self {
             sn: gateway.serial.into(),
             kind: gateway.kind.as_str(),
+            name: gateway.name,
             account: gateway.account.map(|account| account.0),
             min_version: gateway.min_app_version.map(Into::into),
             guid: gateway.guid.into(),

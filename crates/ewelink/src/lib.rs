@@ -18,8 +18,17 @@ use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, Method};
 use wire::Hosts;
 
-/// Tells the place of an address, in the language of a person; `None` where it is not known.
-pub type Places = Arc<dyn Fn(IpAddr, Option<&str>) -> Option<String> + Send + Sync>;
+/// Where an address is, as far as it is known.
+#[derive(Debug, Clone, Default)]
+pub struct Place {
+    /// The province or state, else the country, in the language of a person.
+    pub name: Option<String>,
+    /// The country's code (ISO 3166-1): `CN`.
+    pub country: Option<String>,
+}
+
+/// Tells the place of an address, in the language of a person.
+pub type Places = Arc<dyn Fn(IpAddr, Option<&str>) -> Place + Send + Sync>;
 
 /// How the dialects work.
 #[derive(Clone)]
@@ -58,6 +67,7 @@ const TERMS: Terms = Terms {
     token_length: TokenLength::Bits160,
     access_lifetime: DAY.saturating_mul(30),
     refresh_lifetime: DAY.saturating_mul(60),
+    repeatable: Some(Duration::from_mins(1)),
 };
 
 /// Codes: valid half an hour, 3 a minute, 20 an hour, 100 a day for one address (`ewelink-v2`).

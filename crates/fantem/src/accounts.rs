@@ -7,7 +7,7 @@ use serde_json::json;
 use wire::{Attempt, Incoming};
 
 use crate::failure::{self, Code, CodeCodes, Failure, SendCodes, code};
-use crate::fields::Fields;
+use crate::fields::{Fields, Refusals};
 use crate::routes::Answer;
 use crate::{BY_MAIL, Dialect, RESET_LINK};
 
@@ -21,12 +21,11 @@ const RESERVED: [&str; 4] = ["displayName", "sex", "birthday", "address"];
 impl Dialect {
     /// Registers with an e-mail address that is proven by a link.
     pub(crate) async fn register(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::secret_form(incoming)?;
+        let fields = Fields::secret_form(incoming, Refusals::FORMAT)?;
         let (user_name, email) = (fields.required("username", 255)?, fields.required("email", 255)?);
         let password = fields.new_digest("password", "rePassword", code::PASSWORDS_DIFFER_OLD)?;
         let malformed = || Failure::new(code::EMAIL_MALFORMED, "email is malformed");
         let email = email.parse::<Email>().ok().filter(Email::is_address).ok_or_else(malformed)?;
-        let fields = fields.with(code::PARAMETERS, code::FORMAT);
         for reserved in RESERVED {
             fields.optional(reserved, 255)?;
         }
@@ -61,15 +60,16 @@ impl Dialect {
     }
 
     pub(crate) async fn register_by_phone(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?.with(code::PARAMETERS, code::FORMAT);
+        let fields = Fields::json(incoming, Refusals::FORMAT)?;
         let digits = fields.code()?;
+        fields.required("phone", 15)?;
         let password = fields.new_digest("password", "confirmPassword", code::PASSWORDS_DIFFER)?;
         let address = Address::Phone(fields.phone(6)?);
         self.register_by_code(address, &digits, password, CodeCodes::USUAL, attempt).await
     }
 
     pub(crate) async fn register_by_email(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?.with(code::PARAMETERS, code::FORMAT);
+        let fields = Fields::json(incoming, Refusals::FORMAT)?;
         let digits = fields.code()?;
         let address = Address::Email(fields.parse::<Email>("email", 255)?);
         let password = fields.new_digest("password", "confirmPassword", code::PASSWORDS_DIFFER)?;
@@ -93,9 +93,8 @@ impl Dialect {
     }
 
     pub(crate) async fn resend_email(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?;
+        let fields = Fields::json(incoming, Refusals::FORMAT)?;
         let name = fields.required("username", 255)?;
-        let fields = fields.with(code::PARAMETERS, code::FORMAT);
         let language = fields.language()?;
         let identifier: Identifier = name.parse().map_err(|_| fields.malformed("username"))?;
         attempt.identifier = Some(identifier.clone());
@@ -119,47 +118,49 @@ impl Dialect {
     }
 
     pub(crate) async fn reset_by_phone(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?.with(code::PARAMETERS, code::FORMAT);
+        let fields = Fields::json(incoming, Refusals::FORMAT)?;
         let digits = fields.code()?;
+        fields.required("phone", 15)?;
         let password = fields.new_digest("password", "confirmPassword", code::PASSWORDS_DIFFER)?;
         let address = Address::Phone(fields.phone(6)?);
-        self.reset(address, ResetProof::Code(&digits), password, code::PHONE_UNKNOWN, attempt).await
+        self.reset(address, ResetProof::Code(&digits), password, (code::PHONE_UNKNOWN, code::ACCOUNT_DISABLED), attempt).await
     }
 
     pub(crate) async fn reset_by_email(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?.with(code::PARAMETERS, code::FORMAT);
+        let fields = Fields::json(incoming, Refusals::FORMAT)?;
         let digits = fields.code()?;
         let address = Address::Email(fields.parse::<Email>("email", 255)?);
         let password = fields.new_digest("password", "confirmPassword", code::PASSWORDS_DIFFER)?;
-        self.reset(address, ResetProof::Code(&digits), password, code::EMAIL_UNKNOWN, attempt).await
+        self.reset(address, ResetProof::Code(&digits), password, (code::EMAIL_UNKNOWN, code::ACCOUNT_DISABLED), attempt).await
     }
 
     /// The form of the documents, which proved nothing, with the code of the mailed link.
     pub(crate) async fn update_password(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         use code::update_password::{NO_ACCOUNT, REFUSED};
-        let fields = Fields::secret_form(incoming)?.with(REFUSED, REFUSED);
+        let fields = Fields::secret_form(incoming, Refusals::all(REFUSED))?;
         let address = Address::Email(fields.parse::<Email>("email", 255)?);
-        let password = fields.digest("password")?;
+        let password = fields.digest("password").map_err(|_| fields.malformed("password"))?;
         let token = fields.required("code", 64)?;
-        self.reset(address, ResetProof::Link(&token), password, NO_ACCOUNT, attempt).await
+        self.reset(address, ResetProof::Link(&token), password, (NO_ACCOUNT, REFUSED), attempt).await
     }
 
-    pub(crate) async fn reset(
+    /// `unknown` and `disabled` are the codes for an address that is nobody's, and for an account that is disabled.
+    async fn reset(
         &self,
         address: Address,
         proof: ResetProof<'_>,
         password: PasswordDigest,
-        unknown: Code,
+        (unknown, disabled): (Code, Code),
         attempt: &mut Attempt,
     ) -> Result<Answer, Failure> {
         attempt.identifier = Some(address.identifier());
         let reset = Reset { address, proof, password, region: None };
-        let account = self.core.reset_password(&reset).await.map_err(|error| failure::reset(error, unknown))?;
+        let account = self.core.reset_password(&reset).await.map_err(|error| failure::reset(error, unknown, disabled))?;
         Ok(Answer::done().of(account.number).outcome("password reset"))
     }
 
     pub(crate) async fn forget_password(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::form(incoming)?;
+        let fields = Fields::form(incoming, Refusals::OLD)?;
         let email: Email = fields.parse("email", 255)?;
         let language = fields.language()?;
         attempt.identifier = Some(Identifier::Email(email.clone()));

@@ -1,12 +1,12 @@
 //! Which cube belongs to which account (§5). A cube has at most one account.
 
-use account::{Account, AccountNumber, Activation, Audience, BindError, Gateway, Guid, Serial};
+use account::{Account, AccountNumber, Activation, BindError, Gateway, Guid, Serial};
 use serde_json::json;
 use wire::Incoming;
 
 use crate::Dialect;
 use crate::failure::{Failure, code};
-use crate::fields::Fields;
+use crate::fields::{Fields, Refusals};
 use crate::routes::Answer;
 
 use code::old_binding as old;
@@ -33,7 +33,7 @@ impl Dialect {
         incoming: &Incoming,
         a_device: crate::failure::Code,
     ) -> Result<(Account, Gateway), Failure> {
-        let fields = Fields::json(incoming)?.with(code::MISSING, code::MALFORMED);
+        let fields = Fields::json(incoming, Refusals::NEW)?;
         let (guid, number) = (fields.parse::<Guid>("guid", 64)?, fields.account("accountId")?);
         let account = self.bearer(incoming, code::TOKEN_INVALID).await?;
         if account.number != number {
@@ -56,16 +56,19 @@ impl Dialect {
 
     /// The old one-cube binding, which has codes of its own.
     pub(crate) async fn cube_confirm(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::secret_form(incoming)?.with(old::PARAMETERS, old::PARAMETERS);
+        let fields = Fields::form(incoming, Refusals::all(old::PARAMETERS))?;
         let (number, token) = (fields.account("accountId")?, fields.token("touchToken")?);
         let touch: Serial = fields.parse("touchUuid", 64)?;
         let gateway = self.cube(&fields, code::CUBE_UNKNOWN).await?;
-        self.known_account(number).await?;
-        let account = self.holder(&token, number, &touch, old::PARAMETERS).await?;
+        let account = self.session_at(&token, &touch, old::PARAMETERS).await?;
+        if account.number != number {
+            self.known_account(number).await?;
+            return Err(Failure::new(old::PARAMETERS, "the access token is another account's"));
+        }
         if account.activation != Activation::Active {
             return Err(Failure::new(old::NOT_ACTIVATED, "the account is not activated"));
         }
-        let own = self.core.gateways_of(number).await?;
+        let own = self.cubes_of(number).await?;
         let code = match (gateway.account, own.is_empty()) {
             (Some(owner), _) if owner == number => old::ALREADY_BOUND,
             (Some(_), true) => old::CUBE_TAKEN,
@@ -85,20 +88,16 @@ impl Dialect {
 
     /// `devToken` must be an access token of the device `uuid`: the tokens that the retired calls give out prove nothing.
     pub(crate) async fn cube_confirmed(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::form(incoming)?.with(old::PARAMETERS, old::PARAMETERS);
+        let fields = Fields::form(incoming, Refusals::all(old::PARAMETERS))?;
         let (token, device) = (fields.token("devToken")?, fields.parse::<Serial>("uuid", 64)?);
-        let invalid = |error| crate::failure::token(error, old::PARAMETERS);
-        let (account, session) = self.core.session(&token).await.map_err(invalid)?;
-        if session.audience != Audience::Device(device) {
-            return Err(Failure::new(old::PARAMETERS, "the token is another device's"));
-        }
-        let gateways = self.core.gateways_of(account.number).await?;
-        let own = gateways.first().ok_or_else(|| Failure::new(code::NO_CUBE, "the account has no gateway"))?;
+        let account = self.session_at(&token, &device, old::PARAMETERS).await?;
+        let cubes = self.cubes_of(account.number).await?;
+        let own = cubes.first().ok_or_else(|| Failure::new(code::NO_CUBE, "the account has no gateway"))?;
         Ok(Answer::data(json!({ "p2pUid": own.identity.ptop_uid })).of(account.number))
     }
 
     pub(crate) async fn cube_remove_bind(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::secret_form(incoming)?;
+        let fields = Fields::form(incoming, Refusals::OLD)?;
         if fields.optional("compelFlag", 8)?.as_deref() == Some("yes") {
             return self.take_away(&fields).await;
         }

@@ -5,16 +5,14 @@ use serde_json::json;
 use wire::{Attempt, Incoming};
 
 use crate::failure::{CodeCodes, Failure, SendCodes, code};
-use crate::fields::Fields;
+use crate::fields::{Fields, Refusals};
 use crate::routes::Answer;
 use crate::{BY_MAIL, BY_SMS, Dialect};
 
 impl Dialect {
     pub(crate) async fn email_code(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?;
-        let email = fields.required("email", 255)?;
-        let fields = fields.with(code::PARAMETERS, code::FORMAT);
-        let address = Address::Email(email.parse::<Email>().map_err(|_| fields.malformed("email"))?);
+        let fields = Fields::json(incoming, Refusals::FORMAT)?;
+        let address = Address::Email(fields.parse::<Email>("email", 255)?);
         let language = fields.language()?;
         let codes = SendCodes {
             malformed: code::FORMAT,
@@ -29,7 +27,7 @@ impl Dialect {
     }
 
     pub(crate) async fn sms_code(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?.with(code::PARAMETERS, code::FORMAT);
+        let fields = Fields::json(incoming, Refusals::FORMAT)?;
         let address = Address::Phone(fields.phone(6)?);
         let codes = SendCodes {
             malformed: code::FORMAT,
@@ -66,7 +64,7 @@ impl Dialect {
 
     /// Does not use the code up.
     pub(crate) async fn validate_phone_code(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?.with(code::PARAMETERS, code::FORMAT);
+        let fields = Fields::json(incoming, Refusals::FORMAT)?;
         let digits = fields.code()?;
         let address = Address::Phone(fields.phone(8)?);
         attempt.identifier = Some(address.identifier());
@@ -86,10 +84,10 @@ impl Fields {
         if code.chars().count() == 6 { Ok(code) } else { Err(self.malformed("code")) }
     }
 
-    /// `en` or `zh_CN`.
+    /// `en` or `zh_CN`, also as `/region/languageCode` writes them.
     pub(crate) fn language(&self) -> Result<Option<String>, Failure> {
         match self.optional("language", 16)? {
-            Some(language) if !["en", "zh_CN"].contains(&language.as_str()) => Err(self.malformed("language")),
+            Some(language) if !["en", "zh_CN", "en-US", "zh-CN"].contains(&language.as_str()) => Err(self.malformed("language")),
             language => Ok(language),
         }
     }

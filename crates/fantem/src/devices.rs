@@ -7,7 +7,7 @@ use wire::Incoming;
 
 use crate::Dialect;
 use crate::failure::{Failure, code};
-use crate::fields::Fields;
+use crate::fields::{Fields, Refusals};
 use crate::routes::Answer;
 
 /// What devices report beside what they are recognised by: name, longest value, whether they must.
@@ -37,7 +37,7 @@ impl Dialect {
     }
 
     pub(crate) async fn cube_register(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::form(incoming)?;
+        let fields = Fields::form(incoming, Refusals::OLD)?;
         let serial: Serial = fields.parse("sn", 64)?;
         let uuid = fields.required("uuid", 64)?;
         let identity = Identity { ptop_uid: Some(fields.required("p2pUid", 64)?), ..Identity::default() };
@@ -63,7 +63,7 @@ impl Dialect {
     }
 
     pub(crate) async fn client_status(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?;
+        let fields = Fields::json(incoming, Refusals::OLD)?;
         for required in ["guid", "ptopConnectMethod", "bound"] {
             let there = fields.optional(required, usize::MAX)?;
             there.ok_or_else(|| fields.missing(required).with_status(StatusCode::BAD_REQUEST))?;
@@ -90,7 +90,7 @@ impl Dialect {
     }
 
     pub(crate) async fn client_info(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?.with(code::DEVICE_UNKNOWN, code::DEVICE_UNKNOWN);
+        let fields = Fields::json(incoming, Refusals::all(code::DEVICE_UNKNOWN))?;
         let (guid, gateway) = self.known(&fields).await?;
         let data = match gateway {
             Some(gateway) => json!({
@@ -118,7 +118,7 @@ impl Dialect {
     }
 
     pub(crate) async fn client_name(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?.with(code::MISSING, code::MALFORMED);
+        let fields = Fields::json(incoming, Refusals::NEW)?;
         let (guid, name) = (fields.parse::<Guid>("guid", 64)?, fields.required("name", 255)?);
         let renamed = self.core.rename(&guid, &name).await?;
         let unknown = || Failure::new(code::GATEWAY_UNKNOWN, "no device or gateway has this guid");
@@ -126,7 +126,7 @@ impl Dialect {
     }
 
     pub(crate) async fn cube_info(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::form(incoming)?;
+        let fields = Fields::form(incoming, Refusals::OLD)?;
         let name = fields.required("name", 255)?;
         let gateway = self.cube(&fields, code::CUBE_UNKNOWN).await?;
         self.core.rename(&gateway.guid, &name).await?;
@@ -137,12 +137,13 @@ impl Dialect {
     pub(crate) async fn cube(&self, fields: &Fields, unknown: crate::failure::Code) -> Result<Gateway, Failure> {
         let (serial, uuid) = (fields.parse::<Serial>("sn", 64)?, fields.required("uuid", 64)?);
         let gateway = self.core.gateway_by_serial(&serial).await?;
-        let gateway = gateway.filter(|gateway| gateway.facts.get("uuid").is_none_or(|known| *known == uuid));
+        let gateway = gateway
+            .filter(|gateway| gateway.kind == GatewayKind::Cube && gateway.facts.get("uuid").is_none_or(|known| *known == uuid));
         gateway.ok_or_else(|| Failure::new(unknown, "the gateway is not registered"))
     }
 
     pub(crate) async fn gateway_list(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let number: AccountNumber = Fields::json(incoming)?.account("accountId")?;
+        let number: AccountNumber = Fields::json(incoming, Refusals::OLD)?.account("accountId")?;
         let account = self.bearer(incoming, code::TOKEN_INVALID_LIST).await?;
         if account.number != number {
             return Err(Failure::new(code::TOKEN_ANOTHERS, "the access token is another account's"));
@@ -157,15 +158,15 @@ impl Dialect {
         let missing = || Failure::new(code::MISSING, "the cookie aat is missing");
         incoming.cookie("aat").ok_or_else(missing)?;
         let account = self.bearer(incoming, code::MALFORMED).await?;
-        let gateways = self.core.gateways_of(account.number).await?;
-        let first = gateways.first().ok_or_else(|| Failure::new(code::NO_CUBE, "the account has no gateway"))?;
+        let cubes = self.cubes_of(account.number).await?;
+        let first = cubes.first().ok_or_else(|| Failure::new(code::NO_CUBE, "the account has no gateway"))?;
         Ok(Answer::data(json!([{ "guid": first.guid }])).of(account.number))
     }
 }
 
 /// A device that says that it is there. Nothing here depends on it, so nothing is kept of it.
 pub(crate) fn client_heart(incoming: &Incoming) -> Result<Answer, Failure> {
-    Fields::json(incoming)?.parse::<Guid>("guid", 64)?;
+    Fields::json(incoming, Refusals::OLD)?.parse::<Guid>("guid", 64)?;
     Ok(Answer::done())
 }
 
@@ -182,8 +183,8 @@ fn listed(gateway: &Gateway) -> serde_json::Value {
 }
 
 fn read_report(incoming: &Incoming) -> Result<Report, Failure> {
-    let identity = Fields::json(incoming)?;
-    let fields = Fields::json(incoming)?.with(code::MALFORMED, code::MALFORMED);
+    let identity = Fields::json(incoming, Refusals::OLD)?;
+    let fields = Fields::json(incoming, Refusals::all(code::MALFORMED))?;
     let unknown = || Failure::new(code::GUID_UNKNOWN, "the guid is malformed");
     let guid = fields.optional("guid", 255)?.map(|text| text.parse().map_err(|_| unknown())).transpose()?;
     let serial = identity.parse("sn", 64)?;
@@ -196,7 +197,6 @@ fn read_report(incoming: &Incoming) -> Result<Report, Failure> {
         ptop_uid.as_ref().ok_or_else(|| identity.missing("ptopUid"))?;
         random_code.as_ref().ok_or_else(|| identity.missing("randomCode"))?;
     }
-    let random_code = random_code.filter(|code| code != Identity::DEFAULT_RANDOM_CODE);
     Ok(Report {
         guid,
         kind,

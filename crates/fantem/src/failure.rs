@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use account::{
-    Address, BindError, CodeError, EnrolError, HashError, LinkError, LoginError, RefreshError, RegisterError, ResetError,
-    SendError, StoreError, TokenError,
+    Address, BindError, CodeError, EnrolError, HashError, Language, LinkError, LoginError, RefreshError, RegisterError,
+    ResetError, SendError, StoreError, TokenError,
 };
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -25,6 +25,7 @@ pub(crate) mod code {
     use super::Code;
 
     pub const FAILED: Code = Code(2, "OPERATE_FAIL");
+    pub const ACCOUNT_DISABLED: Code = Code(2, "ACCOUNT_DISABLED");
     pub const PARAMETERS: Code = Code(3, "必填参数为空。");
     pub const FORMAT: Code = Code(4, "参数格式错误");
     pub const EMAIL_ACTIVE: Code = Code(101, "邮箱已注册且已激活");
@@ -129,10 +130,11 @@ impl Failure {
         Self::new(Code(2, "METHOD_NOT_ALLOWED"), "no such method").with_status(StatusCode::METHOD_NOT_ALLOWED)
     }
 
-    pub fn into_response(self, family: Family) -> Response {
+    /// `visitor` is the language of a page.
+    pub fn into_response(self, family: Family, visitor: Language) -> Response {
         let Code(code, note) = self.code;
         let response = match family {
-            Family::Page => crate::pages::failed(self.status),
+            Family::Page => crate::pages::failed(self.status, visitor),
             family => envelope::failure(family, self.status, code, note),
         };
         with_retry_after(response, self.retry_after)
@@ -140,7 +142,7 @@ impl Failure {
 }
 
 pub(crate) fn panicked() -> Response {
-    broken("the server panicked").into_response(Family::Number)
+    broken("the server panicked").into_response(Family::Number, Language::English)
 }
 
 /// Our own fault (§6).
@@ -198,7 +200,7 @@ impl From<LoginError> for Failure {
             LoginError::GatewayUnknown => code::CUBE_UNKNOWN,
             LoginError::AccountUnknown => code::ACCOUNT_UNKNOWN,
             LoginError::PasswordWrong => code::PASSWORD_WRONG,
-            LoginError::AccountDisabled => ACCOUNT_DISABLED,
+            LoginError::AccountDisabled => code::ACCOUNT_DISABLED,
             LoginError::NotActivated => code::EMAIL_PENDING,
             LoginError::ActivationLapsed => code::ACTIVATION_LAPSED,
             LoginError::SeveralGateways => Code(2, "SEVERAL_CUBES: use /v2/accounts/login"),
@@ -212,8 +214,6 @@ impl From<LoginError> for Failure {
         Self::new(code, error)
     }
 }
-
-const ACCOUNT_DISABLED: Code = Code(2, "ACCOUNT_DISABLED");
 
 /// The codes for codes: those that came by mail for a registration have codes of their own.
 #[derive(Debug, Clone, Copy)]
@@ -262,13 +262,13 @@ pub(crate) fn register(error: RegisterError, address: &Address, codes: CodeCodes
 }
 
 /// Why no password was reset. `unknown` stands for an address that is nobody's, or not any more.
-pub(crate) fn reset(error: ResetError, unknown: Code) -> Failure {
+pub(crate) fn reset(error: ResetError, unknown: Code, disabled: Code) -> Failure {
     let code = match error {
         ResetError::Store(error) => return error.into(),
         ResetError::Hash(error) => return error.into(),
         ResetError::Code(error) => return CodeCodes::USUAL.refuse(error),
         ResetError::AccountUnknown | ResetError::ActivationLapsed => unknown,
-        ResetError::AccountDisabled => ACCOUNT_DISABLED,
+        ResetError::AccountDisabled => disabled,
         ResetError::Link(LinkError::Store(error)) => return error.into(),
         ResetError::Link(_) => code::update_password::REFUSED,
         // The dialect asks for every region that is served, and has no applications.
@@ -295,6 +295,7 @@ impl SendCodes {
             SendError::NotSent(error) => return Failure::ours(self.not_sent, error),
             SendError::Malformed(_) => self.malformed,
             SendError::AccountUnknown => self.unknown,
+            SendError::AccountDisabled => code::ACCOUNT_DISABLED,
             SendError::Registered | SendError::AlreadyActive => self.registered,
             SendError::NotActivated => self.pending,
             SendError::ActivationLapsed => self.lapsed,

@@ -1,5 +1,7 @@
 //! A request's parameters, whichever way they came, read within their lengths.
 
+use std::fmt::Display;
+
 use account::{AccountNumber, Malformed, PasswordDigest, Phone};
 use serde_json::Value;
 use wire::{Form, Incoming, Object};
@@ -12,8 +14,28 @@ const LONGEST_TOKEN: usize = 64;
 /// A request's parameters. An empty one counts as absent.
 pub(crate) struct Fields {
     source: Source,
-    missing: Code,
-    malformed: Code,
+    refusals: Refusals,
+}
+
+/// What an endpoint answers to parameters that are not as they must be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusals {
+    pub missing: Code,
+    pub malformed: Code,
+}
+
+impl Refusals {
+    /// One code for both.
+    pub const fn all(code: Code) -> Self {
+        Self { missing: code, malformed: code }
+    }
+
+    /// Code 3 for everything.
+    pub const OLD: Self = Self::all(code::PARAMETERS);
+    /// 3 and 4.
+    pub const FORMAT: Self = Self { missing: code::PARAMETERS, malformed: code::FORMAT };
+    /// 1002 and 1001.
+    pub const NEW: Self = Self { missing: code::MISSING, malformed: code::MALFORMED };
 }
 
 enum Source {
@@ -23,27 +45,24 @@ enum Source {
 
 impl Fields {
     /// A form, from the body and the query together.
-    pub fn form(incoming: &Incoming) -> Result<Self, Failure> {
-        Ok(Self::of(Source::Form(Form::parse_both(incoming.query.as_deref(), &incoming.body)?)))
+    pub fn form(incoming: &Incoming, refusals: Refusals) -> Result<Self, Failure> {
+        Self::of(Form::parse_both(incoming.query.as_deref(), &incoming.body).map(Source::Form), refusals)
     }
 
     /// A form that carries a password: from the body only, since queries end up in logs.
-    pub fn secret_form(incoming: &Incoming) -> Result<Self, Failure> {
-        Ok(Self::of(Source::Form(Form::parse(&incoming.body)?)))
+    pub fn secret_form(incoming: &Incoming, refusals: Refusals) -> Result<Self, Failure> {
+        Self::of(Form::parse(&incoming.body).map(Source::Form), refusals)
     }
 
-    /// A JSON object.
-    pub fn json(incoming: &Incoming) -> Result<Self, Failure> {
-        Ok(Self::of(Source::Json(Object::parse(&incoming.body)?)))
+    /// A JSON object; no body at all is one without members.
+    pub fn json(incoming: &Incoming, refusals: Refusals) -> Result<Self, Failure> {
+        let body = if incoming.body.trim_ascii().is_empty() { b"{}" } else { &incoming.body[..] };
+        Self::of(Object::parse(body).map(Source::Json), refusals)
     }
 
-    fn of(source: Source) -> Self {
-        Self { source, missing: code::PARAMETERS, malformed: code::PARAMETERS }
-    }
-
-    /// Other codes for what is missing and what is malformed.
-    pub fn with(self, missing: Code, malformed: Code) -> Self {
-        Self { missing, malformed, ..self }
+    fn of(source: Result<Source, impl Display>, refusals: Refusals) -> Result<Self, Failure> {
+        let source = source.map_err(|error| Failure::new(refusals.malformed, error))?;
+        Ok(Self { source, refusals })
     }
 
     /// The members of an object within the object.
@@ -51,15 +70,15 @@ impl Fields {
         let Source::Json(object) = &self.source else { return None };
         let Some(Value::Object(members)) = object.get(name) else { return None };
         let source = Source::Json(Object::from_members(members.clone()));
-        Some(Self { source, missing: self.missing, malformed: self.malformed })
+        Some(Self { source, refusals: self.refusals })
     }
 
     pub fn missing(&self, name: &str) -> Failure {
-        Failure::new(self.missing, format!("{name} is missing"))
+        Failure::new(self.refusals.missing, format!("{name} is missing"))
     }
 
     pub fn malformed(&self, name: &str) -> Failure {
-        Failure::new(self.malformed, format!("{name} is malformed"))
+        Failure::new(self.refusals.malformed, format!("{name} is malformed"))
     }
 
     /// A parameter's text; numbers and flags are read as they are written.
@@ -103,9 +122,10 @@ impl Fields {
         self.required(name, 20)?.trim().parse().map(AccountNumber).map_err(|_| self.malformed(name))
     }
 
-    /// The MD5 of a password.
+    /// The MD5 of a password; anything else is code 3, whatever else is malformed here (§1).
     pub fn digest(&self, name: &str) -> Result<PasswordDigest, Failure> {
-        PasswordDigest::parse(&self.required(name, 32)?).map_err(|_| self.malformed(name))
+        let text = self.raw(name)?.ok_or_else(|| self.missing(name))?;
+        PasswordDigest::parse(&text).map_err(|_| Failure::new(code::PARAMETERS, format!("{name} is malformed")))
     }
 
     /// Two times the MD5 of a new password; `differ` says that they are not the same.

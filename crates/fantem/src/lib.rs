@@ -52,6 +52,8 @@ const TERMS: Terms = Terms {
     token_length: TokenLength::Bits128,
     access_lifetime: Duration::from_hours(2),
     refresh_lifetime: Duration::from_hours(30 * 24),
+    // A second use ends the session (§4).
+    repeatable: None,
 };
 
 const DAY: Duration = Duration::from_hours(24);

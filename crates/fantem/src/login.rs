@@ -5,7 +5,7 @@ use serde::Serialize;
 use wire::{Attempt, Form, Incoming};
 
 use crate::failure::{Failure, code};
-use crate::fields::{Fields, country_code};
+use crate::fields::{Fields, Refusals, country_code};
 use crate::parameters::{self, Name, Parameters};
 use crate::routes::Answer;
 use crate::{Dialect, TERMS};
@@ -31,7 +31,7 @@ impl Dialect {
     }
 
     pub(crate) async fn login_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let fields = Fields::json(incoming)?;
+        let fields = Fields::json(incoming, Refusals::OLD)?;
         let typed: Identifier = fields.parse("username", 255)?;
         let password = fields.digest("password")?;
         let country = fields.optional("countryCode", 255)?;

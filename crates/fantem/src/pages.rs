@@ -4,7 +4,7 @@
 use account::{Account, Activated, Address, Email, Language, LinkError, LinkPurpose, Password, Reset, ResetError, ResetProof};
 use askama::Template;
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, SET_COOKIE,
+    ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, SET_COOKIE,
     X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{HeaderMap, StatusCode};
@@ -153,8 +153,15 @@ fn headers(content_type: &'static str) -> HeaderMap {
 }
 
 /// The page for whatever fails in a way that is nobody's fault in particular.
-pub(crate) fn failed(status: StatusCode) -> Response {
-    Page::saying(&ENGLISH, ENGLISH.failed).render_with(status)
+pub(crate) fn failed(status: StatusCode, visitor: Language) -> Response {
+    let words = words(visitor);
+    Page::saying(words, words.failed).render_with(status)
+}
+
+/// Where the account's language is not known: what the browser asks for.
+pub(crate) fn visitor(headers: &HeaderMap) -> Language {
+    let languages = headers.get(ACCEPT_LANGUAGE).and_then(|languages| languages.to_str().ok());
+    Language::of(languages.and_then(|languages| languages.split([',', ';']).next()))
 }
 
 pub(crate) fn style() -> Answer {
@@ -183,14 +190,8 @@ impl Mailed {
 }
 
 impl Dialect {
-    /// Where the account's language is not known: what the browser asks for.
-    fn visitor(incoming: &Incoming) -> &'static Words {
-        let languages = incoming.header(&axum::http::header::ACCEPT_LANGUAGE).unwrap_or_default();
-        words(Language::of(languages.split([',', ';']).next()))
-    }
-
     pub(crate) async fn verify_page(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let visitor = Self::visitor(incoming);
+        let visitor = words(visitor(incoming.headers()));
         let Some(mailed) = Mailed::of_query(incoming, attempt) else {
             return Ok(Page::saying(visitor, visitor.activation_unknown).answer("the link is malformed"));
         };
@@ -213,7 +214,7 @@ impl Dialect {
     }
 
     pub(crate) async fn password_page(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
-        let visitor = Self::visitor(incoming);
+        let visitor = words(visitor(incoming.headers()));
         let Some(mailed) = Mailed::of_query(incoming, attempt) else {
             return Ok(Page::saying(visitor, visitor.address_unknown).answer("the link is malformed"));
         };
@@ -242,7 +243,7 @@ impl Dialect {
 
     pub(crate) async fn set_password(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let form = Form::parse(&incoming.body)?;
-        let visitor = Self::visitor(incoming);
+        let visitor = words(visitor(incoming.headers()));
         let Some(mailed) = Mailed::read(form.get("email"), form.get("code"), attempt) else {
             return Ok(Page::saying(visitor, visitor.address_unknown).answer("the link is malformed"));
         };

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use wire::Incoming;
 
 use crate::failure::Failure;
-use crate::fields::Fields;
+use crate::fields::{Fields, Refusals};
 use crate::routes::Answer;
 
 /// Country, calling code, name in English, name in Chinese.
@@ -22,7 +22,7 @@ pub(crate) fn languages() -> Answer {
 }
 
 pub(crate) fn countries(incoming: &Incoming) -> Result<Answer, Failure> {
-    let language = Language::of(Fields::form(incoming)?.optional("languageCode", 16)?.as_deref());
+    let language = Language::of(Fields::form(incoming, Refusals::OLD)?.optional("languageCode", 16)?.as_deref());
     let row = |line: &str| {
         let mut columns = line.split(',').skip(1);
         let (calling_code, english, chinese) = (columns.next()?, columns.next()?, columns.next()?);

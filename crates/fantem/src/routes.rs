@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::AccountNumber;
+use account::{AccountNumber, Language};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::Method;
@@ -15,6 +15,7 @@ use crate::Dialect;
 use crate::devices::client_heart;
 use crate::envelope::{self, Family};
 use crate::failure::{self, Failure};
+use crate::pages;
 
 /// What can be called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -190,12 +191,24 @@ pub(crate) fn router(dialect: &Arc<Dialect>) -> Router {
         router = router.route(path, on(filter, handle).with_state((Arc::clone(dialect), *endpoint)));
     }
     router
-        .method_not_allowed_fallback(|| async { Failure::unknown_method().into_response(Family::Number) })
-        .fallback(|| async { Failure::unknown_path().into_response(Family::Number) })
+        .method_not_allowed_fallback(unknown_method)
+        .fallback(|| async { Failure::unknown_path().into_response(Family::Number, Language::English) })
         .layer(CatchPanicLayer::custom(|_| failure::panicked()))
 }
 
+/// Refuses a method in the form of the path's other answers.
+async fn unknown_method(request: Request) -> Response {
+    let route = ROUTES.iter().find(|(_, _, path)| *path == request.uri().path());
+    let family = route.map_or(Family::Number, |(endpoint, ..)| endpoint.family());
+    Failure::unknown_method().into_response(family, pages::visitor(request.headers()))
+}
+
 async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, request: Request) -> Response {
+    // A GET changes things here: nobody who only wants its head may do so.
+    if request.method() == Method::HEAD {
+        return unknown_method(request).await;
+    }
+    let visitor = pages::visitor(request.headers());
     let mut attempt = Attempt::begin("fantem", endpoint.name(), &request);
     match dialect.answer(endpoint, request, &mut attempt).await {
         Ok(answer) => {
@@ -208,7 +221,7 @@ async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, req
         }
         Err(failure) => {
             attempt.failed(&failure.reason, failure.is_ours);
-            failure.into_response(endpoint.family())
+            failure.into_response(endpoint.family(), visitor)
         }
     }
 }
@@ -253,7 +266,7 @@ impl Dialect {
             Endpoint::VerifyPage => self.verify_page(&incoming, attempt).await,
             Endpoint::PasswordPage => self.password_page(&incoming, attempt).await,
             Endpoint::SetPassword => self.set_password(&incoming, attempt).await,
-            Endpoint::Style => Ok(crate::pages::style()),
+            Endpoint::Style => Ok(pages::style()),
             Endpoint::LanguageCodes => Ok(crate::regions::languages()),
             Endpoint::RegionList => crate::regions::countries(&incoming),
             Endpoint::Ping => Ok(crate::system::ping(&incoming)),

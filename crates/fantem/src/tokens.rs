@@ -1,18 +1,18 @@
 //! What becomes of a session (§4): logout, refreshing, heartbeat.
 
-use account::{Account, AccountNumber, Audience, Refresh, Serial, Session};
+use account::{Account, AccountNumber, Audience, Gateway, GatewayKind, Refresh, Serial, Session, SpentToken};
 use serde_json::json;
 use wire::Incoming;
 
 use crate::failure::{self, Code, Failure, code};
-use crate::fields::Fields;
+use crate::fields::{Fields, Refusals};
 use crate::routes::Answer;
 use crate::{Dialect, TERMS};
 
 impl Dialect {
     /// With the cookies `guid` and `aat`, those are used; ending a session that is over succeeds.
     pub(crate) async fn logout(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::form(incoming)?;
+        let fields = Fields::form(incoming, Refusals::OLD)?;
         let (serial, token) = match (incoming.cookie("guid"), incoming.cookie("aat")) {
             (Some(guid), Some(token)) => {
                 let device = match guid.parse().ok() {
@@ -38,12 +38,12 @@ impl Dialect {
     }
 
     pub(crate) async fn flush_token(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::secret_form(incoming)?;
+        let fields = Fields::form(incoming, Refusals::OLD)?;
         let (account, serial) = (fields.account("accountId")?, fields.parse::<Serial>("uuid", 64)?);
         let token = fields.token("flushToken")?;
         self.core.device(&serial).await?.ok_or_else(|| Failure::new(code::DEVICE_UNKNOWN_OLD, "the device is not registered"))?;
         let audience = Audience::Device(serial);
-        let is_theirs = |session: &Session| session.audience == audience && session.account == account;
+        let is_theirs = |session: &Session, _: Option<&SpentToken>| session.audience == audience && session.account == account;
         let refreshed = self.core.refresh(&Refresh { token: &token, is_theirs: &is_theirs, terms: TERMS }).await?;
         let data = json!({
             "accountToken": refreshed.tokens.access.expose(),
@@ -55,19 +55,26 @@ impl Dialect {
     }
 
     pub(crate) async fn account_heart(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let fields = Fields::form(incoming)?;
+        let fields = Fields::form(incoming, Refusals::OLD)?;
         let (number, serial) = (fields.account("accountId")?, fields.parse::<Serial>("uuid", 64)?);
         let token = fields.token("accountToken")?;
         self.core.device(&serial).await?.ok_or_else(|| Failure::new(code::CUBE_UNKNOWN, "the device is not registered"))?;
         let wrong = code::TOKEN_INVALID;
         let account = self.holder(&token, number, &serial, wrong).await?;
-        if self.core.gateways_of(account.number).await?.is_empty() {
-            return Err(Failure::new(code::NO_CUBE, "the account has no gateway"));
+        if self.cubes_of(account.number).await?.is_empty() {
+            return Err(Failure::new(code::NO_CUBE, "the account has no cube"));
         }
         Ok(Answer::done().of(number))
     }
 
     /// The account whose session on that device has this access token.
+    pub(crate) async fn session_at(&self, token: &str, device: &Serial, wrong: Code) -> Result<Account, Failure> {
+        let (account, session) = self.core.session(token).await.map_err(|error| failure::token(error, wrong))?;
+        let theirs = session.audience == Audience::Device(device.clone());
+        theirs.then_some(account).ok_or_else(|| Failure::new(wrong, "the access token is another device's"))
+    }
+
+    /// The same, where the account is named as well.
     pub(crate) async fn holder(
         &self,
         token: &str,
@@ -75,12 +82,15 @@ impl Dialect {
         device: &Serial,
         wrong: Code,
     ) -> Result<Account, Failure> {
-        let (account, session) = self.core.session(token).await.map_err(|error| failure::token(error, wrong))?;
-        if account.number == number && session.audience == Audience::Device(device.clone()) {
-            Ok(account)
-        } else {
-            Err(Failure::new(wrong, "the access token is another account's or device's"))
-        }
+        let account = self.session_at(token, device, wrong).await?;
+        let theirs = account.number == number;
+        theirs.then_some(account).ok_or_else(|| Failure::new(wrong, "the access token is another account's"))
+    }
+
+    /// An account's cubes: its gateways but the hubs.
+    pub(crate) async fn cubes_of(&self, account: AccountNumber) -> Result<Vec<Gateway>, Failure> {
+        let gateways = self.core.gateways_of(account).await?;
+        Ok(gateways.into_iter().filter(|gateway| gateway.kind == GatewayKind::Cube).collect())
     }
 
     /// The account whose access token is in the cookie `aat`. Tokens of other dialects are worth nothing here.

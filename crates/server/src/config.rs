@@ -233,7 +233,10 @@ impl Config {
         let url = text.trim_end_matches('/');
         let uri: Option<axum::http::Uri> = url.parse().ok();
         let fits = uri.is_some_and(|uri| {
-            matches!(uri.scheme_str(), Some("http" | "https")) && uri.authority().is_some() && uri.query().is_none()
+            matches!(uri.scheme_str(), Some("http" | "https"))
+                && uri.authority().is_some()
+                && uri.query().is_none()
+                && uri.path() == "/"
         });
         if fits {
             Ok(Some(url.to_owned()))

@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use ewelink::Places;
+use account::Language;
+use ewelink::{Place, Places};
 use maxminddb::{Reader, geoip2};
 
 use crate::failure::{Context, Failure};
@@ -15,13 +16,18 @@ pub(crate) fn open(path: &Path) -> Result<Places, Failure> {
     Ok(Arc::new(move |address, language| place(&reader, address, language)))
 }
 
-/// The province or state, else the country, in Chinese for people whose language is Chinese, else in English.
-fn place(reader: &Reader<Vec<u8>>, address: IpAddr, language: Option<&str>) -> Option<String> {
-    let city: geoip2::City<'_> = reader.lookup(address).ok()?.decode().ok()??;
-    let chinese = language.is_some_and(|language| language == "cn" || language.starts_with("zh"));
+/// The names are in Chinese for people whose language is Chinese, else in English.
+fn place(reader: &Reader<Vec<u8>>, address: IpAddr, language: Option<&str>) -> Place {
+    let found = reader.lookup(address).ok().and_then(|found| found.decode::<geoip2::City<'_>>().ok().flatten());
+    let Some(city) = found else { return Place::default() };
+    let language = Language::of(language);
     let names = |names: &geoip2::Names<'_>| {
-        let name = if chinese { names.simplified_chinese.or(names.english) } else { names.english };
+        let name = match language {
+            Language::Chinese => names.simplified_chinese.or(names.english),
+            Language::English => names.english,
+        };
         name.map(str::to_owned)
     };
-    city.subdivisions.first().and_then(|division| names(&division.names)).or_else(|| names(&city.country.names))
+    let name = city.subdivisions.first().and_then(|division| names(&division.names)).or_else(|| names(&city.country.names));
+    Place { name, country: city.country.iso_code.map(str::to_owned) }
 }

@@ -11,12 +11,14 @@ ALTER TABLE gateways ADD COLUMN facts TEXT NOT NULL DEFAULT '{}';
 CREATE UNIQUE INDEX gateways_ptop_uid ON gateways (ptop_uid);
 CREATE UNIQUE INDEX gateways_wifi_mac ON gateways (wifi_mac);
 CREATE UNIQUE INDEX gateways_bluetooth_mac ON gateways (bluetooth_mac);
-CREATE UNIQUE INDEX gateways_random_code ON gateways (random_code);
+-- Many have the factory's default.
+CREATE UNIQUE INDEX gateways_random_code ON gateways (random_code) WHERE random_code <> 'RD000000';
 
 -- Refresh tokens that were used: they go with their session.
 CREATE TABLE spent_tokens (
     hash       TEXT PRIMARY KEY,
     session    TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    access     TEXT NOT NULL,
     successor  TEXT NOT NULL,
     salt       TEXT NOT NULL,
     spent_at   BIGINT NOT NULL,

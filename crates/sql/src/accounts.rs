@@ -256,15 +256,6 @@ pub(crate) async fn list(pool: &AnyPool, page: Page<AccountNumber>) -> Result<Ve
     rows.iter().map(read).collect()
 }
 
-pub(crate) async fn set_verifier(pool: &AnyPool, number: AccountNumber, verifier: &Verifier) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
-    let update = sqlx::query("UPDATE accounts SET verifier = $1, revision = revision + 1 WHERE number = $2");
-    let found = update.bind(verifier.phc()).bind(number.0).execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
-    sessions::end_all_of(&mut transaction, number).await?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(found)
-}
-
 pub(crate) async fn set_activation(pool: &AnyPool, number: AccountNumber, activation: Activation) -> Result<bool, StoreError> {
     let update = sqlx::query("UPDATE accounts SET activation_deadline = $1, revision = revision + 1 WHERE number = $2");
     let done = update.bind(deadline(activation)).bind(number.0).execute(pool).await.map_err(failed)?;

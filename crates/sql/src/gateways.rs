@@ -74,7 +74,7 @@ pub(crate) async fn alike(pool: &AnyPool, serial: &Serial, identity: &Identity) 
     .bind(identity.ptop_uid.clone())
     .bind(identity.wifi_mac.clone())
     .bind(identity.bluetooth_mac.clone())
-    .bind(identity.random_code.clone());
+    .bind(identity.own_random_code().map(str::to_owned));
     query.fetch_all(pool).await.map_err(failed)?.iter().map(read).collect()
 }
 

@@ -22,7 +22,7 @@ use account::store::{
 use account::{
     Account, AccountNumber, Activation, Address, AppVersion, Application, ApplicationId, Audience, Details, Device, Gateway,
     Guid, Identifier, Identity, Link, ObjectId, ProvenCode, Purpose, Queued, Serial, Session, Store, StoreError, StoredCode,
-    Timestamp, TokenHash, Verifier,
+    Timestamp, TokenHash,
 };
 use sqlx::AnyPool;
 
@@ -95,10 +95,6 @@ impl Store for SqlStore {
 
     async fn accounts(&self, page: Page<AccountNumber>) -> Result<Vec<Account>, StoreError> {
         accounts::list(&self.read, page).await
-    }
-
-    async fn set_verifier(&self, number: AccountNumber, verifier: &Verifier) -> Result<bool, StoreError> {
-        accounts::set_verifier(&self.write, number, verifier).await
     }
 
     async fn set_activation(&self, number: AccountNumber, activation: Activation) -> Result<bool, StoreError> {

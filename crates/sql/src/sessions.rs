@@ -165,6 +165,7 @@ pub(crate) async fn find_by_refresh(pool: &AnyPool, refresh: &TokenHash) -> Resu
     let Some(session) = session.fetch_optional(&mut *transaction).await.map_err(failed)? else { return Ok(None) };
     let spent = SpentToken {
         hash: refresh.clone(),
+        access: TokenHash::from_stored(spent.get("access")?),
         successor: TokenHash::from_stored(spent.get("successor")?),
         salt: spent.get("salt")?,
         spent_at: Timestamp(spent.get("spent_at")?),
@@ -193,10 +194,11 @@ pub(crate) async fn rotate(pool: &AnyPool, rotation: Rotation<'_>) -> Result<boo
     let forget = sqlx::query("DELETE FROM spent_tokens WHERE session = $1 AND expires_at <= $2");
     forget.bind(session.id.as_str()).bind(now.0).execute(&mut *transaction).await.map_err(failed)?;
     let insert = sqlx::query(
-        "INSERT INTO spent_tokens (hash, session, successor, salt, spent_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6)",
+        "INSERT INTO spent_tokens (hash, session, access, successor, salt, spent_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(spent.hash.as_str())
     .bind(session.id.as_str())
+    .bind(spent.access.as_str())
     .bind(spent.successor.as_str())
     .bind(spent.salt.as_str())
     .bind(spent.spent_at.0)

@@ -59,6 +59,12 @@ impl Incoming {
         Ok(Self { address: address(&parts), host: host(&parts), authorization, query, body, headers: parts.headers })
     }
 
+    /// All headers.
+    #[must_use]
+    pub fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
     /// A header; `None` when there is none, several, or one that is not text.
     #[must_use]
     pub fn header(&self, name: &HeaderName) -> Option<String> {

@@ -10,7 +10,9 @@ use axum::response::Response;
 #[must_use]
 pub fn with_retry_after(mut response: Response, wait: Option<Duration>) -> Response {
     if let Some(wait) = wait {
-        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().max(1)));
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(u64::from(wait.subsec_nanos() > 0)).max(1)));
     }
     response
 }

@@ -19,7 +19,7 @@ pub use self::life::*;
 pub use self::logins::*;
 pub use self::races::*;
 pub use self::rows::*;
-use super::{InsertError, LoginCommit, LoginDone, Page};
+use super::{AccountChange, Changed, Ending, InsertError, LoginCommit, LoginDone, Page};
 use crate::{
     Account, AccountNumber, Activation, ApiKey, Application, ApplicationId, Audience, Client, Details, Device, DeviceKind, Facts,
     Gateway, GatewayKind, Guid, Identifier, Identity, MasterKey, ObjectId, Profile, Serial, Session, Store, SystemRng, Timestamp,
@@ -143,6 +143,17 @@ fn a_gateway(text: &str) -> Gateway {
         min_app_version: None,
         account: None,
         registered_at: NOW,
+    }
+}
+
+/// Sets a verifier and ends all sessions, whatever happens to the account meanwhile.
+async fn set_verifier(store: &AnyStore, number: AccountNumber, phc: &str) {
+    loop {
+        let (account, verifier) = (reread(store, number).await, verifier(phc));
+        let change = AccountChange { verifier: Some(&verifier), end: Ending::All, ..AccountChange::on(&account, NOW) };
+        if store.change_account(change).await.unwrap() == Changed::Done {
+            return;
+        }
     }
 }
 

@@ -47,12 +47,15 @@ struct User<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     nickname: Option<&'a str>,
     account_level: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip_country: Option<String>,
 }
 
 /// The level of an account that pays nothing: the only one there is.
 const LEVEL: u32 = 10;
 
-pub(super) fn user(account: &Account) -> Value {
+/// `country` is where the request came from, if that is known and asked for.
+pub(super) fn user(account: &Account, country: Option<String>) -> Value {
     let user = User {
         country_code: account.phone.as_ref().and_then(account::Phone::country_code),
         phone_number: account.phone.as_ref().map(|phone| phone.as_str()),
@@ -60,6 +63,7 @@ pub(super) fn user(account: &Account) -> Value {
         apikey: account.apikey.as_str(),
         nickname: account.details.display_name.as_deref(),
         account_level: LEVEL,
+        ip_country: country,
     };
     serde_json::to_value(user).expect("a person is plain data")
 }
@@ -67,7 +71,7 @@ pub(super) fn user(account: &Account) -> Value {
 /// The answer to whatever begins a session.
 pub(super) fn logged_in(account: &Account, tokens: &Tokens, outcome: &'static str) -> Answer {
     let data = json!({
-        "user": user(account), "at": tokens.access.expose(), "rt": tokens.refresh.expose(), "region": account.region,
+        "user": user(account, None), "at": tokens.access.expose(), "rt": tokens.refresh.expose(), "region": account.region,
     });
     Answer { data, account: Some(account.number), outcome }
 }

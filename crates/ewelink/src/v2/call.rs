@@ -80,15 +80,15 @@ impl Fields {
     }
 }
 
-/// With its country code, with or without `+`; or without it, where the country is given beside it.
+/// With its country code, with or without `+`; or without it, where the country is given beside it. A national number may begin with
+/// the digits of its country's code: what is a number of that country's plan with the code before it is one without the code.
 fn phone_number(text: &str, country_code: Option<&str>) -> Option<Phone> {
     let country = country_code.map(|code| code.trim_start_matches('+')).filter(|code| !code.is_empty());
-    match country {
-        Some(country) if !text.starts_with('+') && !text.starts_with(country) => {
-            Phone::from_parts(&format!("+{country}"), text).ok()
-        }
-        _ => text.parse().ok(),
-    }
+    let whole: Option<Phone> = text.parse().ok();
+    let Some(country) = country.filter(|_| !text.starts_with('+')) else { return whole };
+    let national = Phone::from_parts(&format!("+{country}"), text).ok();
+    let is_national = !text.starts_with(country) || national.as_ref().is_some_and(Phone::is_in_its_plan);
+    if is_national { national } else { whole }
 }
 
 /// The program at the other end; this dialect says nothing of it.
@@ -146,6 +146,21 @@ mod tests {
         ] {
             let phone = phone_number(text, country).map(|phone| phone.to_string());
             assert_eq!(phone.as_deref(), Some("+8613123456789"), "{text} {country:?}");
+        }
+        for (text, country, number) in [
+            ("9123456789", "+91", "+919123456789"),
+            ("919123456789", "+91", "+919123456789"),
+            ("3921234567", "+39", "+393921234567"),
+            ("393921234567", "+39", "+393921234567"),
+            ("55999999999", "+55", "+5555999999999"),
+            ("5555999999999", "+55", "+5555999999999"),
+            ("7011234567", "+7", "+77011234567"),
+            ("77011234567", "+7", "+77011234567"),
+            ("2025550123", "+1", "+12025550123"),
+            ("12025550123", "+1", "+12025550123"),
+        ] {
+            let phone = phone_number(text, Some(country)).map(|phone| phone.to_string());
+            assert_eq!(phone.as_deref(), Some(number), "{text} {country}");
         }
         assert!(phone_number("phone", Some("+86")).is_none());
     }

@@ -180,7 +180,7 @@ fn send(error: &SendError) -> Said {
         SendError::TooOften { .. } => Said { status: StatusCode::TOO_MANY_REQUESTS, ..said(160_038, "too often") },
         SendError::NotSent(_) => said(504, "the verification code could not be sent"),
         // The dialect mails no links.
-        SendError::NotActivated | SendError::AlreadyActive | SendError::Store(_) => OURS,
+        SendError::NotActivated | SendError::AlreadyActive | SendError::AccountDisabled | SendError::Store(_) => OURS,
     }
 }
 

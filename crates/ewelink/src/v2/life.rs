@@ -2,6 +2,7 @@
 
 use account::{
     Account, Audience, CodeWanted, Details, Purpose, Refresh, Registration, RegistrationProof, Reset, ResetProof, Session,
+    SpentToken, TokenHash,
 };
 use serde_json::json;
 use wire::{Attempt, Incoming};
@@ -74,7 +75,8 @@ impl Dialect {
 
     pub(super) async fn profile(&self, incoming: &Incoming) -> Result<Answer, Failure> {
         let (account, _) = self.session_of(incoming).await?;
-        let data = json!({ "user": answer::user(&account), "region": account.region });
+        let country = self.settings.places.as_ref().and_then(|places| places(incoming.address, None).country);
+        let data = json!({ "user": answer::user(&account, country), "region": account.region });
         Ok(Answer { data, account: Some(account.number), outcome: "told" })
     }
 
@@ -91,7 +93,7 @@ impl Dialect {
         Ok(done(Some(account.number), "changed"))
     }
 
-    /// Signed, or with an access token, which need not be good any more: it is the refresh token that counts.
+    /// Signed, or with the access token that belongs to the refresh token, which need not be good any more.
     pub(super) async fn refresh_v2(&self, incoming: &Incoming) -> Result<Answer, Failure> {
         let fields = Fields::parse(&incoming.body)?;
         let signed = match incoming.bearer() {
@@ -99,9 +101,13 @@ impl Dialect {
             None => Some(self.authenticate_v2(incoming, &[&incoming.body]).await?.audience()),
         };
         let token = fields.required("rt")?;
-        let is_theirs = |session: &Session| match &signed {
+        let access = TokenHash::of(incoming.bearer().unwrap_or_default());
+        let is_theirs = |session: &Session, spent: Option<&SpentToken>| match &signed {
             Some(audience) => session.audience == *audience,
-            None => is_from_application(session, incoming),
+            None => {
+                let own = session.access_hash == access || spent.is_some_and(|spent| spent.access == access);
+                own && is_from_application(session, incoming)
+            }
         };
         let refreshed = self.core.refresh(&Refresh { token: &token, is_theirs: &is_theirs, terms: TERMS }).await?;
         let data = json!({ "at": refreshed.tokens.access.expose(), "rt": refreshed.tokens.refresh.expose() });

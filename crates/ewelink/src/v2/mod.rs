@@ -83,11 +83,16 @@ pub(crate) fn router(dialect: &Arc<Dialect>) -> Router {
     }
     router
         .method_not_allowed_fallback(unknown)
+        .route("/v2", any(unknown))
+        .route("/v2/", any(unknown))
         .route("/v2/{*rest}", any(unknown))
         .layer(CatchPanicLayer::custom(|_| Failure::Panicked.into_response()))
 }
 
 async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, request: Request) -> Response {
+    if request.method() == Method::HEAD {
+        return Failure::UnknownEndpoint.into_response();
+    }
     let mut attempt = Attempt::begin("ewelink-v2", endpoint.name(), &request);
     match answer(&dialect, endpoint, request, &mut attempt).await {
         Ok(answer) => {

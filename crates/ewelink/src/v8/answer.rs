@@ -71,7 +71,7 @@ pub(super) fn logged_in(logged_in: &LoggedIn, language: Option<&str>, places: Op
         online: false,
         online_time: session.created_at.iso8601(),
         ip: client.address.to_string(),
-        location: places.and_then(|places| places(client.address, lang)),
+        location: places.and_then(|places| places(client.address, lang).name),
         offline_time: previous_ended_at.map(|time| time.iso8601()),
         app_infos: if client.app_version.is_some() || client.os.is_some() { vec![app_info] } else { Vec::new() },
         nickname: account.details.display_name.as_deref(),

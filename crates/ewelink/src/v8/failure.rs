@@ -142,7 +142,7 @@ impl Failure {
             SendError::NotSent(_) => (StatusCode::OK, 504),
             SendError::TooOften { .. } => (StatusCode::OK, 160_038),
             // The dialect mails no links.
-            SendError::NotActivated | SendError::AlreadyActive | SendError::Store(_) => OURS,
+            SendError::NotActivated | SendError::AlreadyActive | SendError::AccountDisabled | SendError::Store(_) => OURS,
         }
     }
 

@@ -1,8 +1,8 @@
 //! What a login depends on (§3): regions, codes, registration, passwords, refreshing.
 
 use account::{
-    Address, Candidate, CodeWanted, Details, LoggedIn, Password, Profile, Purpose, Refresh, Registration, RegistrationProof,
-    Reset, ResetProof,
+    Address, Audience, Candidate, ChangeError, CodeWanted, Details, LoggedIn, Password, Profile, Purpose, Refresh, Registration,
+    RegistrationProof, Reset, ResetProof, TokenError,
 };
 use axum::Json;
 use axum::response::IntoResponse;
@@ -112,6 +112,10 @@ impl Dialect {
         let old = call.text("oldPassword", Password::LONGEST)?.unwrap_or_default();
         let old: Candidate = Password::given(old.to_owned()).map_err(|_| Failure::Malformed("oldPassword"))?.into();
         let new = new_password(&call, "newPassword")?;
+        let (_, session) = self.core.session(token).await.map_err(ChangeError::Token)?;
+        if !matches!(session.audience, Audience::Application(_)) {
+            return Err(ChangeError::Token(TokenError::Unknown).into());
+        }
         let account = self.core.change_password(token, &old, new.digest()).await?;
         let answer = plain(json!({ "message": "Change password is success!" }), "password changed");
         Ok(Answer { account: Some(account.number), ..answer })
@@ -122,10 +126,11 @@ impl Dialect {
         if signed.call.text("grantType", 16)?.is_some_and(|kind| kind != "refresh") {
             return Err(Failure::Malformed("grantType"));
         }
+        let language = signed.language()?;
         let audience = signed.application.audience();
         let refresh = Refresh {
             token: signed.call.text("rt", 64)?.unwrap_or_default(),
-            is_theirs: &|session| session.audience == audience,
+            is_theirs: &|session, _| session.audience == audience,
             terms: TERMS,
         };
         let refreshed = self.core.refresh(&refresh).await?;
@@ -135,7 +140,6 @@ impl Dialect {
             tokens: refreshed.tokens,
             previous_ended_at: None,
         };
-        let language = signed.language()?;
         Ok(answer::logged_in(&logged_in, language.as_deref(), self.settings.places.as_ref(), "refreshed"))
     }
 }

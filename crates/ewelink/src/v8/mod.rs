@@ -82,6 +82,10 @@ pub(crate) fn router(dialect: &Arc<Dialect>) -> Router {
 }
 
 async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, request: Request) -> Response {
+    // A GET changes things here: nobody who only wants its head may do so.
+    if request.method() == Method::HEAD {
+        return Failure::UnknownMethod.into_response();
+    }
     let mut attempt = Attempt::begin("ewelink-v8", endpoint.name(), &request);
     match answer(&dialect, endpoint, request, &mut attempt).await {
         Ok(answer) => {

@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 
 use tokio::task::JoinSet;
 
-use super::super::{
-    AccountChange, Changed, Created, Creation, Ending, Imported, Mailed, Mailing, NewCode, RefreshToken, Rotation, Spend,
-};
+use super::super::{Created, Creation, Imported, Mailed, Mailing, NewCode, RefreshToken, Rotation, Spend};
 use super::*;
 use crate::{Address, Limit, Link, LinkPurpose, ProvenCode, Purpose, Queued, SpentToken};
 
@@ -327,6 +325,7 @@ fn rotated(session: &Session, at: Timestamp) -> (Session, SpentToken) {
     let new = a_session(session.account, session.audience.clone(), at);
     let spent = SpentToken {
         hash: session.refresh_hash.clone(),
+        access: session.access_hash.clone(),
         successor: new.refresh_hash.clone(),
         salt: "salt".into(),
         spent_at: at,
