@@ -7,10 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use reqwest::Method;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::support::app::App;
+use crate::support::panel::Panel;
 use crate::support::server::{hearthgate, operate, refuse};
 use crate::support::{Ewelink, Fantem, Server, assert_answer};
 
@@ -155,6 +158,103 @@ async fn a_failing_store_is_never_a_success() {
     assert_answer("an impossible row", &answer, 500, &json!({ "error": 500 }));
     let outcome = server.log_line(&answer.request_id)["outcome"].clone();
     assert!(outcome.as_str().unwrap().starts_with("the database is inconsistent: accounts.region"), "{outcome}");
+}
+
+/// Whatever asks the store, in every dialect, says so in its own form when the store fails.
+#[tokio::test]
+async fn a_failing_store_fails_every_call() {
+    let server = Server::dev();
+    let (app, panel) = (App::new(&server), Panel::new(&server));
+    let url = format!("sqlite://{}", server.database().display());
+    let beside = sqlx::SqlitePool::connect(&url).await.unwrap();
+    for table in ["accounts", "sessions", "spent_tokens", "codes", "links", "devices", "gateways"] {
+        let rename = format!("ALTER TABLE {table} RENAME TO no_{table}");
+        sqlx::query(sqlx::AssertSqlSafe(rename)).execute(&beside).await.unwrap();
+    }
+    let (phone, password) = ("+8613123456789", "12345678");
+    let body = json!({
+        "phoneNumber": phone, "password": password, "verificationCode": "123456", "oldPassword": password, "newPassword": "87654321",
+        "nickname": "x", "rt": "x", "type": 1,
+    });
+    let v8 = json!({ "error": 500 });
+    for path in ["/api/user/login", "/api/user/register", "/api/user/password/reset"] {
+        assert_answer(path, &app.v8(path, body.clone()).await, 500, &v8);
+    }
+    assert_answer("sms", &app.v8("/api/sms", json!({ "sendType": "1", "to": phone })).await, 500, &v8);
+    assert_answer("refresh", &app.v8_get("/api/user/refresh", &[("rt", "x")]).await, 500, &v8);
+    let change = app.authorized(Method::POST, "/api/user/password", "Bearer x", body.to_string()).await;
+    assert_answer("change", &change, 500, &v8);
+    let v2 = json!({ "error": 500, "msg": "internal error", "data": {} });
+    for path in ["login", "register", "sms-login", "verification-code", "reset-pwd", "refresh"] {
+        assert_answer(path, &app.v2(&format!("/v2/user/{path}"), body.clone()).await, 200, &v2);
+    }
+    for (method, path) in [
+        (Method::POST, "change-pwd"),
+        (Method::GET, "profile"),
+        (Method::POST, "profile"),
+        (Method::DELETE, "logout"),
+        (Method::POST, "close-account"),
+    ] {
+        assert_answer(path, &app.v2_as("x", method, &format!("/v2/user/{path}"), body.clone()).await, 200, &v2);
+    }
+
+    let (guid, digest) = ("F".repeat(32), "e10adc3949ba59abbe56e057f20f883e");
+    let panel = panel.with_cookies(&[("guid", &guid), ("aat", "x")]);
+    let body = json!({
+        "username": "apilogin", "email": "a@example.com", "phone": "13123456789", "countryCode": "+86", "password": digest,
+        "confirmPassword": digest, "code": "123456", "guid": guid, "accountId": 1, "name": "x", "status": 1, "sn": "x", "wifiMac": "w",
+        "bluetoothMac": "b", "uuid": "u", "type": "ios_phone", "manufacturer": "m", "model": "m", "systemType": "ios", "systemVersion": "1",
+        "applicationVersion": "1",
+    });
+    let text = json!({ "code": "2", "note": "OPERATE_FAIL", "data": null });
+    for path in [
+        "/v2/accounts/login",
+        "/client/register",
+        "/client/get/info",
+        "/client/name",
+        "/client/accountGatewayList",
+        "/v2/home/gateway",
+        "/accounts/bindGateway",
+        "/accounts/unbindGateway",
+        "/accounts/resendEmail",
+        "/sms/code",
+        "/accounts/validatePhoneCode",
+        "/accounts/registerByPhone",
+        "/accounts/registerByEmail",
+        "/accounts/resetPasswordByPhone",
+        "/accounts/resetPasswordByEmail",
+    ] {
+        panel.json(path, &body).await.is(500, &text);
+    }
+    let number = json!({ "code": 2, "note": "OPERATE_FAIL", "data": null });
+    panel.json("/email/code", &body).await.is(500, &number);
+    let form = [
+        ("username", "anna"),
+        ("email", "a@example.com"),
+        ("password", digest),
+        ("rePassword", digest),
+        ("accountId", "1"),
+        ("uuid", "u"),
+        ("accountToken", "x"),
+        ("flushToken", "x"),
+        ("sn", "x"),
+        ("p2pUid", "p"),
+        ("name", "x"),
+    ];
+    for path in ["/accounts", "/accounts/login", "/accounts/logout", "/accounts/flushToken"] {
+        panel.form(path, &form).await.is(500, &number);
+    }
+    for path in ["/cube/register", "/cube/updateInfo"] {
+        panel.form(path, &form).await.is(500, &text);
+    }
+    panel.get("/accounts/heart", &form).await.is(500, &text);
+    panel.get("/accounts/forgetPw", &form).await.is(500, &number);
+    for page in ["/user/verify", "/user/findLostEmail"] {
+        let url = format!("{}{page}?email=a@example.com&code=x", server.http);
+        let response = crate::support::client().get(url).send().await.unwrap();
+        assert_eq!(response.status(), 500, "{page}");
+        assert!(response.text().await.unwrap().contains("That did not work"), "{page}");
+    }
 }
 
 /// What was acknowledged is there after the process was killed.
