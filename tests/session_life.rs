@@ -208,6 +208,7 @@ struct World {
     core: Core,
     clock: Arc<HandClock>,
     mailbox: Arc<Mailbox>,
+    store: SqlStore,
     _folder: TempDir,
 }
 
@@ -225,7 +226,7 @@ impl World {
         let clock = Arc::new(HandClock(AtomicI64::new(0)));
         let mailbox = Arc::new(Mailbox::default());
         let ports = Ports {
-            store: Arc::new(store),
+            store: Arc::new(store.clone()),
             hasher: Arc::new(Hasher::start(settings, key.pepper(), Arc::new(SystemRng)).unwrap()),
             clock: clock.clone(),
             rng: Arc::new(SystemRng),
@@ -246,7 +247,7 @@ impl World {
             details: Details::default(),
         };
         core.create_account(new).await.unwrap();
-        Self { core, clock, mailbox, _folder: folder }
+        Self { core, clock, mailbox, store, _folder: folder }
     }
 
     async fn authenticated(&self, app: usize) -> Option<Authenticated> {
@@ -393,7 +394,8 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: cases(), ..ProptestConfig::default() })]
+    // Each case has a database of its own, so that shrinking one is slow.
+    #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn exactly_the_tokens_that_should_work_do(events in prop::collection::vec(event(), 1..60)) {
@@ -404,12 +406,7 @@ proptest! {
                 world.happen(&mut model, event).await;
                 world.check(&model).await;
             }
+            world.store.close().await;
         });
     }
-}
-
-/// Each case has a database of its own: fewer than of cheaper tests, in the long form too.
-fn cases() -> u32 {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|text| text.parse::<u32>().ok());
-    cases.map_or(128, |cases| cases / 20)
 }
