@@ -60,15 +60,13 @@ async fn no_secret_is_written_down() {
     secrets.push(std::fs::read_to_string(server.data().join("master.key")).unwrap().trim().to_owned());
 
     // Read while it runs (the write-ahead log is full then) and after it has stopped (everything is in the database).
-    let running = files(&server);
-    let log = server.log.clone();
-    let folder = server.stop();
-    let stopped = std::fs::read(folder.path().join("data/hearthgate.db")).unwrap();
+    let (running, log) = (server.kept(), server.log.clone());
+    let stopped = Server::kept_by(&server.stop());
     let log = log.all().join("\n").into_bytes();
     assert!(running.len() > 10_000 && found(&stopped, "canary@example.com"), "the search finds what is there");
     assert!(String::from_utf8_lossy(&log).contains("wrong password"), "the log was read");
     for secret in &secrets {
-        assert!(!found(&running, secret), "{secret} is in the files of a running server");
+        assert!(!found(&running, secret), "{secret} is kept by a running server");
         assert!(!found(&stopped, secret), "{secret} is in the database");
         assert!(!found(&log, secret), "{secret} is in the log");
     }
@@ -110,17 +108,4 @@ async fn live(server: &Server) -> Vec<String> {
     assert_eq!(app.v2("/v2/user/reset-pwd", wrong).await.body["error"], 10002);
     secrets.push("canary-code-4415".into());
     secrets
-}
-
-/// All files of the data folder but the keys, one after another.
-fn files(server: &Server) -> Vec<u8> {
-    let mut all = Vec::new();
-    for entry in std::fs::read_dir(server.data()).unwrap() {
-        let entry = entry.unwrap();
-        let name = entry.file_name().into_string().unwrap();
-        if entry.file_type().unwrap().is_file() && !name.ends_with(".key") && !name.ends_with(".pem") {
-            all.extend(std::fs::read(entry.path()).unwrap());
-        }
-    }
-    all
 }

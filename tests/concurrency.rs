@@ -9,7 +9,11 @@ use crate::support::calls::{APPID, md5};
 use crate::support::{Ewelink, Fantem, Server};
 
 /// Nobody is turned away here: the queue for hashing may be as long as it gets.
-const PATIENT: [(&str, &str); 1] = [("HEARTHGATE_HASH__MAX_WAIT", "10m")];
+const PATIENT: [(&str, &str); 3] = [
+    ("HEARTHGATE_HASH__MAX_WAIT", "10m"),
+    ("HEARTHGATE_DATABASE__ACQUIRE_TIMEOUT", "10m"),
+    ("HEARTHGATE_DATABASE__TIMEOUT", "10m"),
+];
 
 #[tokio::test]
 async fn a_thousand_logins_leave_one_session() {

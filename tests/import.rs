@@ -10,7 +10,7 @@ use tempfile::TempDir;
 
 use crate::support::calls::md5;
 use crate::support::panel::Panel;
-use crate::support::server::{hearthgate, operate, refuse};
+use crate::support::server::{hearthgate_on, operate, refuse};
 use crate::support::{Ewelink, Server};
 
 const PASSWORD: &str = "correct horse battery";
@@ -53,12 +53,8 @@ fn write(folder: &Path, name: &str, text: &str) -> String {
 
 /// What is stored of each account's password.
 async fn verifiers(server: &Server) -> Vec<(String, String)> {
-    let url = format!("sqlite:{}", server.database().display());
-    let beside = sqlx::SqlitePool::connect(&url).await.unwrap();
     let rows = sqlx::query_as("SELECT email, verifier FROM accounts WHERE email <> 'apilogin@example.com'");
-    let rows = rows.fetch_all(&beside).await.unwrap();
-    beside.close().await;
-    rows
+    rows.fetch_all(&server.database().await).await.unwrap()
 }
 
 #[tokio::test]
@@ -209,8 +205,8 @@ async fn a_broken_off_import_goes_on() {
         text
     });
     let file = write(server.folder().path(), "accounts.csv", &rows);
-    let mut command = hearthgate(["account", "import", &file, "--data"]);
-    let mut import = command.arg(server.data()).stdout(Stdio::null()).spawn().unwrap();
+    let mut command = hearthgate_on(&server.data(), ["account", "import", &file]);
+    let mut import = command.stdout(Stdio::null()).spawn().unwrap();
     // As soon as something is there, it is killed.
     while server.operate(&["account", "list", "--limit", "1"]) == json!([]) {
         assert!(import.try_wait().unwrap().is_none(), "it ended before it could be killed");

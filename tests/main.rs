@@ -1,6 +1,9 @@
 //! End to end: the real binary, real sockets, a real database file. Each test has a server of its own.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+/// Whether the databases are PostgreSQL's.
+const ON_POSTGRES: bool = false;
+
 mod bad_input;
 mod canary;
 mod command_line;
@@ -10,6 +13,7 @@ mod ewelink_life;
 mod ewelink_login;
 mod fantem_life;
 mod fantem_login;
+mod file;
 mod geoip;
 mod import;
 mod lives;

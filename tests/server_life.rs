@@ -3,7 +3,6 @@
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,12 +13,8 @@ use tempfile::TempDir;
 
 use crate::support::app::App;
 use crate::support::panel::Panel;
-use crate::support::server::{hearthgate, operate, refuse};
+use crate::support::server::{hearthgate_on, operate, refuse};
 use crate::support::{Ewelink, Fantem, Server, assert_answer};
-
-fn mode(path: &Path) -> u32 {
-    std::fs::metadata(path).unwrap().permissions().mode() & 0o777
-}
 
 /// Begins a login, and returns what to send to complete it.
 fn half_a_login(server: &Server) -> (TcpStream, String) {
@@ -58,7 +53,7 @@ async fn a_graceful_stop_finishes_what_is_in_flight() {
 fn a_second_server_on_the_folder_is_refused() {
     let server = Server::dev();
     let data = server.data();
-    let second = hearthgate(["serve", "--http", "127.0.0.1:0", "--data"]).arg(&data).output().unwrap();
+    let second = hearthgate_on(&data, ["serve", "--http", "127.0.0.1:0"]).output().unwrap();
     assert!(!second.status.success());
     let said = String::from_utf8(second.stderr).unwrap();
     let expected = format!(
@@ -67,15 +62,6 @@ fn a_second_server_on_the_folder_is_refused() {
     );
     assert_eq!(said, expected);
     assert_eq!(server.operate(&["account", "list"]).as_array().unwrap().len(), 2, "the first one goes on");
-}
-
-#[test]
-fn what_it_keeps_is_private() {
-    let server = Server::dev();
-    assert_eq!(mode(&server.data()), 0o700);
-    for file in ["master.key", "hearthgate.sock", "hearthgate.db", "hearthgate.db-wal", "lock", "key.pem"] {
-        assert_eq!(mode(&server.data().join(file)), 0o600, "{file}");
-    }
 }
 
 /// Each refusal is one sentence that says what is wrong.
@@ -99,15 +85,9 @@ fn what_it_does_not_start_on() {
     std::fs::write(&key, "ab".repeat(32)).unwrap();
     expect("the master key is not the one that the database");
     std::fs::remove_file(&key).unwrap();
-    expect("is missing, and without it the database beside it is of no use");
+    expect("is missing, and without it the database is of no use");
     std::fs::write(&key, &good).unwrap();
     std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-
-    let database = data.join("hearthgate.db");
-    let kept = std::fs::read(&database).unwrap();
-    std::fs::write(&database, "this is not a database, but long enough to be looked at as one. ".repeat(20)).unwrap();
-    expect("cannot open the database");
-    std::fs::write(&database, &kept).unwrap();
 
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
@@ -135,8 +115,7 @@ fn what_it_does_not_start_on() {
 async fn a_failing_store_is_never_a_success() {
     let server = Server::dev();
     let (ewelink, fantem) = (Ewelink::new(&server), Fantem::new(&server));
-    let url = format!("sqlite://{}", server.database().display());
-    let beside = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let beside = server.database().await;
     sqlx::query("ALTER TABLE sessions RENAME TO elsewhere").execute(&beside).await.unwrap();
     let ours: Value = json!({ "code": 2, "note": "OPERATE_FAIL", "data": null });
     let answer = ewelink.login(json!({})).await;
@@ -165,8 +144,7 @@ async fn a_failing_store_is_never_a_success() {
 async fn a_failing_store_fails_every_call() {
     let server = Server::dev();
     let (app, panel) = (App::new(&server), Panel::new(&server));
-    let url = format!("sqlite://{}", server.database().display());
-    let beside = sqlx::SqlitePool::connect(&url).await.unwrap();
+    let beside = server.database().await;
     for table in ["accounts", "sessions", "spent_tokens", "codes", "links", "devices", "gateways"] {
         let rename = format!("ALTER TABLE {table} RENAME TO no_{table}");
         sqlx::query(sqlx::AssertSqlSafe(rename)).execute(&beside).await.unwrap();

@@ -17,7 +17,7 @@ use argon::{Cost, Hasher, Settings};
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
 use sha2::Sha256;
-use sql::SqlStore;
+use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 
 const EMAIL: &str = "anna@example.com";
@@ -219,7 +219,7 @@ fn password(text: &str) -> Password {
 impl World {
     async fn new() -> Self {
         let folder = TempDir::new().unwrap();
-        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db")).await.unwrap();
+        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
         let key = MasterKey::draw(&SystemRng);
         let cost = Cost { memory_kib: 8, iterations: 1 };
         let settings = Settings { cost, threads: 1, max_wait: Duration::from_secs(60) };

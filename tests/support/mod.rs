@@ -5,6 +5,7 @@ pub mod app;
 pub mod calls;
 pub mod documents;
 pub mod panel;
+pub mod postgres;
 pub mod server;
 pub mod sinks;
 

@@ -9,13 +9,33 @@ use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
+use sqlx::AnyPool;
 use tempfile::TempDir;
+
+use super::postgres;
 
 /// The longest that a server may take to start or to say something on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A cheap hash: what is tested is everything around it.
 const CHEAP: [(&str, &str); 2] = [("HEARTHGATE_HASH__MEMORY_KIB", "8"), ("HEARTHGATE_HASH__ITERATIONS", "1")];
+
+/// `hearthgate` with these arguments, on a data folder and the database that belongs to it.
+pub fn hearthgate_on(data: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let mut command = hearthgate(arguments);
+    command.arg("--data").arg(data).envs(store_of(data));
+    command
+}
+
+/// The setting that names the database that belongs to a data folder, if it is not in it.
+pub fn store_of(data: &Path) -> Option<(&'static str, String)> {
+    crate::ON_POSTGRES.then(|| ("HEARTHGATE_STORE", postgres::database(&name_of(data))))
+}
+
+/// A name of a database for each data folder.
+fn name_of(data: &Path) -> String {
+    format!("end_to_end_{}", super::calls::md5(&data.display().to_string()))
+}
 
 /// `hearthgate` with these arguments.
 pub fn hearthgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
@@ -107,8 +127,9 @@ impl Server {
 
     /// `hearthgate dev` on the data folder of an earlier server.
     pub fn dev_in(folder: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        let mut command = hearthgate(["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--log-format", "json"]);
-        command.arg("--data").arg(folder.path().join("data")).envs(settings.iter().copied());
+        let arguments = ["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--log-format", "json"];
+        let mut command = hearthgate_on(&folder.path().join("data"), arguments);
+        command.envs(settings.iter().copied());
         let mut server = Self::spawn(command, folder);
         let ready = server.out.find(|line| line.starts_with("ready "));
         let ready = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", server.log.all()));
@@ -120,8 +141,8 @@ impl Server {
 
     /// `hearthgate serve` with these arguments and settings.
     pub fn serve(folder: Arc<TempDir>, arguments: &[&str], settings: &[(&str, &str)]) -> Self {
-        let mut command = hearthgate(["serve", "--log-format", "json"]);
-        command.args(arguments).arg("--data").arg(folder.path().join("data")).envs(settings.iter().copied());
+        let mut command = hearthgate_on(&folder.path().join("data"), ["serve", "--log-format", "json"]);
+        command.args(arguments).envs(settings.iter().copied());
         let mut server = Self::spawn(command, folder);
         let line = server.log.wait_for(|line| line.contains("\"listening\""));
         let line: Value = serde_json::from_str(&line).unwrap();
@@ -132,8 +153,7 @@ impl Server {
 
     /// `hearthgate serve` with the log for people.
     pub fn serve_in_text(folder: Arc<TempDir>) -> Self {
-        let mut command = hearthgate(["serve", "--http", "127.0.0.1:0", "--data"]);
-        command.arg(folder.path().join("data"));
+        let command = hearthgate_on(&folder.path().join("data"), ["serve", "--http", "127.0.0.1:0"]);
         let mut server = Self::spawn(command, folder);
         let line = server.log.wait_for(|line| line.contains("listening"));
         let address = line.split(' ').find_map(|word| word.strip_prefix("http=")).unwrap();
@@ -157,8 +177,30 @@ impl Server {
         Arc::clone(&self.folder)
     }
 
-    pub fn database(&self) -> PathBuf {
-        self.data().join("hearthgate.db")
+    /// Its database, from beside it.
+    pub async fn database(&self) -> AnyPool {
+        sqlx::any::install_default_drivers();
+        AnyPool::connect(&self.database_url()).await.unwrap()
+    }
+
+    pub fn database_url(&self) -> String {
+        if crate::ON_POSTGRES {
+            postgres::database(&name_of(&self.data()))
+        } else {
+            format!("sqlite://{}", self.data().join("hearthgate.db").display())
+        }
+    }
+
+    /// Everything that it keeps, as it is written.
+    pub fn kept(&self) -> Vec<u8> {
+        Self::kept_by(&self.folder)
+    }
+
+    /// Everything that a server kept, which has stopped.
+    pub fn kept_by(folder: &TempDir) -> Vec<u8> {
+        let data = folder.path().join("data");
+        let database = if crate::ON_POSTGRES { dump(&postgres::database(&name_of(&data))) } else { Vec::new() };
+        [database, files(&data)].concat()
     }
 
     /// The address behind `http`.
@@ -209,8 +251,7 @@ impl Server {
 
     /// Changes what is in the database: what only time or an accident does otherwise.
     pub async fn change_database(&self, statement: &str) {
-        let url = format!("sqlite:{}", self.database().display());
-        let beside = sqlx::SqlitePool::connect(&url).await.unwrap();
+        let beside = self.database().await;
         let changed = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&beside).await.unwrap();
         assert!(changed.rows_affected() > 0, "{statement} changed nothing");
         beside.close().await;
@@ -248,7 +289,7 @@ impl Drop for Server {
 
 /// Runs an operator's command on a data folder; it must succeed.
 pub fn operate(data: &Path, arguments: &[&str], input: &str) -> Value {
-    let output = run(hearthgate(arguments).arg("--json").arg("--data").arg(data), input);
+    let output = run(hearthgate_on(data, arguments).arg("--json"), input);
     let shown = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{arguments:?}: {shown}");
     serde_json::from_slice(&output.stdout).unwrap()
@@ -256,10 +297,30 @@ pub fn operate(data: &Path, arguments: &[&str], input: &str) -> Value {
 
 /// Runs an operator's command on a data folder; it must fail, with one sentence, which is returned.
 pub fn refuse(data: &Path, arguments: &[&str], input: &str) -> String {
-    let output = run(hearthgate(arguments).arg("--data").arg(data), input);
+    let output = run(&mut hearthgate_on(data, arguments), input);
     assert!(!output.status.success(), "{arguments:?} succeeded");
     assert_eq!(String::from_utf8_lossy(&output.stdout), "");
     let sentence = String::from_utf8(output.stderr).unwrap();
     assert_eq!(sentence.trim_end().lines().count(), 1, "{sentence}");
     sentence.trim_end().to_owned()
+}
+
+/// All files of a data folder but the keys, one after another.
+fn files(data: &Path) -> Vec<u8> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(data).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        if entry.file_type().unwrap().is_file() && !name.ends_with(".key") && !name.ends_with(".pem") {
+            all.extend(std::fs::read(entry.path()).unwrap());
+        }
+    }
+    all
+}
+
+/// Everything in a database, as text.
+fn dump(url: &str) -> Vec<u8> {
+    let output = Command::new("pg_dump").arg(url).output().expect("pg_dump is installed by ./test");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output.stdout
 }

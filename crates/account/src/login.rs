@@ -161,7 +161,7 @@ impl From<CodeError> for LoginError {
 
 /// A login that could never be committed because its account changed each time.
 pub(crate) fn unsteady() -> StoreError {
-    StoreError::Unavailable("the account never held still long enough".into())
+    StoreError::Contended("the account never held still long enough".into())
 }
 
 /// What has been proven.

@@ -95,7 +95,7 @@ impl Core {
     pub async fn deliver_next(&self) -> Result<Delivery, StoreError> {
         let now = self.clock.now();
         let Some(queued) = self.store.claim_message(now, now.plus(LEASE)).await? else {
-            self.store.forget_messages(now, now.minus(KEEP)).await?;
+            self.store.forget(now, now.minus(KEEP)).await?;
             return Ok(Delivery::Idle(self.store.next_message_due().await?));
         };
         // There may be more, for others to work off meanwhile.

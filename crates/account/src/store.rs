@@ -28,9 +28,15 @@ pub mod contract;
 /// Why the store did not do what it was asked.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The database does not answer, or refuses.
-    #[error("the database failed: {0}")]
+    /// The database cannot be reached, or does not answer in time: the same may work a little later.
+    #[error("the database does not answer: {0}")]
     Unavailable(String),
+    /// Others were changing the same, again and again; nothing of this was done.
+    #[error("the database is too busy: {0}")]
+    Contended(String),
+    /// The database refuses.
+    #[error("the database failed: {0}")]
+    Failed(String),
     /// A row holds what no row may hold.
     #[error("the database is inconsistent: {table}.{column} {problem}")]
     Inconsistent {
@@ -41,6 +47,14 @@ pub enum StoreError {
         /// What is wrong with its value, never the value itself.
         problem: String,
     },
+}
+
+impl StoreError {
+    /// Whether the same may work a little later.
+    #[must_use]
+    pub fn passes(&self) -> bool {
+        matches!(self, Self::Unavailable(_) | Self::Contended(_))
+    }
 }
 
 /// Why nothing was inserted.
@@ -55,7 +69,7 @@ pub enum InsertError {
 }
 
 /// A login that has been decided, to be made true as a whole or not at all.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct LoginCommit<'a> {
     /// The account's revision that it was decided on.
     pub revision: i64,
@@ -121,7 +135,7 @@ pub struct NewCode<'a> {
 }
 
 /// A message to an address that is limited in how many it gets, and what the message makes valid.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Mailing<'a> {
     /// The address.
     pub address: &'a Address,
@@ -150,7 +164,7 @@ pub enum Mailed {
 }
 
 /// An account that is to come to be, with everything that belongs to it, or not at all.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Creation<'a> {
     /// The account. Its number is not decided yet.
     pub account: &'a Account,
@@ -200,7 +214,7 @@ pub enum Ending<'a> {
 }
 
 /// A change of an account that has been decided, to be made true as a whole or not at all.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct AccountChange<'a> {
     /// Whose.
     pub account: AccountNumber,
@@ -272,7 +286,7 @@ pub enum RefreshToken {
 }
 
 /// New tokens for a session.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Rotation<'a> {
     /// The session with its new tokens.
     pub session: &'a Session,
@@ -405,9 +419,10 @@ pub trait Store: Send + Sync {
     async fn next_message_due(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Lists messages by id.
     async fn messages(&self, page: Page<ObjectId>) -> Result<Vec<Queued>, StoreError>;
-    /// Gives up the messages that were of use until before `now`, and forgets those that were before `old`.
-    async fn forget_messages(&self, now: Timestamp, old: Timestamp) -> Result<(), StoreError>;
+    /// Forgets what is of no more use: nonces since before `now`; messages, codes, links and how many messages an address got, since
+    /// before `old`. Messages of no use since before `now` are given up.
+    async fn forget(&self, now: Timestamp, old: Timestamp) -> Result<(), StoreError>;
 
-    /// Remembers `nonce` for `audience`, and says whether it is new. All nonces remembered before `now - keep` are forgotten.
+    /// Remembers `nonce` for `audience` until `now + keep`, and says whether it is new.
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError>;
 }

@@ -150,6 +150,12 @@ fn broken(reason: impl Display) -> Failure {
     Failure::ours(code::FAILED, reason).with_status(StatusCode::INTERNAL_SERVER_ERROR)
 }
 
+/// Not now, but perhaps a little later (§6).
+fn busy(reason: impl Display, retry_after: Option<Duration>) -> Failure {
+    let busy = Failure::ours(Code(2, "SERVER_BUSY"), reason).with_status(StatusCode::SERVICE_UNAVAILABLE);
+    Failure { retry_after, ..busy }
+}
+
 impl From<Unreadable> for Failure {
     fn from(error: Unreadable) -> Self {
         match error {
@@ -174,17 +180,14 @@ impl From<JsonError> for Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        broken(error)
+        if error.passes() { busy(error, wire::shortly(StatusCode::SERVICE_UNAVAILABLE)) } else { broken(error) }
     }
 }
 
 impl From<HashError> for Failure {
     fn from(error: HashError) -> Self {
         match error {
-            HashError::Overloaded { retry_after } => {
-                let busy = Self::ours(Code(2, "SERVER_BUSY"), error).with_status(StatusCode::SERVICE_UNAVAILABLE);
-                Self { retry_after: Some(retry_after), ..busy }
-            }
+            HashError::Overloaded { retry_after } => busy(error, Some(retry_after)),
             HashError::Broken(_) => broken(error),
         }
     }

@@ -10,6 +10,7 @@ use argon::{Cost, Settings as HashSettings};
 use notify::{MailSettings, Messenger, Outbox, SmsSettings};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
+use sql::Limits;
 use toml::{Table, Value};
 use wire::Hosts;
 
@@ -32,6 +33,9 @@ const LONGEST_DELIVERY: Duration = Duration::from_mins(1);
 pub(crate) struct Config {
     pub data: PathBuf,
     pub default_region: Region,
+    /// The PostgreSQL database, in place of the file in the data folder: a URL with a password in it.
+    #[serde(skip_serializing)]
+    store: Option<SecretString>,
     /// The master key itself, in place of the file in the data folder.
     #[serde(skip_serializing)]
     master_key: Option<SecretString>,
@@ -39,6 +43,7 @@ pub(crate) struct Config {
     pub geoip: Option<PathBuf>,
     /// Where people reach this server: what links in mails begin with.
     pub public_url: Option<String>,
+    pub database: Database,
     pub listen: Listen,
     pub log: Log,
     pub hash: Hash,
@@ -51,6 +56,17 @@ pub(crate) struct Config {
     pub fantem: Fantem,
     /// Each region that is served, with patterns of its host names.
     pub regions: BTreeMap<Region, Vec<String>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Database {
+    /// How many connections to PostgreSQL at most.
+    connections: u32,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    acquire_timeout: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    timeout: Duration,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -128,9 +144,11 @@ impl Default for Config {
         Self {
             data: "hearthgate-data".into(),
             default_region: region("cn"),
+            store: None,
             master_key: None,
             geoip: None,
             public_url: None,
+            database: Database::default(),
             listen: Listen::default(),
             log: Log::default(),
             hash: Hash::default(),
@@ -141,6 +159,13 @@ impl Default for Config {
             fantem: Fantem::default(),
             regions: ["cn", "as", "eu", "us"].map(|name| (region(name), patterns(name))).into(),
         }
+    }
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        let Limits { connections, acquire_timeout, timeout } = Limits::default();
+        Self { connections, acquire_timeout, timeout }
     }
 }
 
@@ -217,6 +242,10 @@ impl Config {
         if self.listen.header_timeout.is_zero() || self.listen.body_timeout.is_zero() {
             return Err("listen.header_timeout and listen.body_timeout must be longer than 0".into());
         }
+        let Limits { connections, acquire_timeout, timeout } = self.limits();
+        if connections == 0 || acquire_timeout.is_zero() || timeout.is_zero() {
+            return Err("database.connections, database.acquire_timeout and database.timeout must be more than 0".into());
+        }
         if self.hash.memory_kib < 8 || self.hash.iterations == 0 {
             return Err("hash.memory_kib must be at least 8 and hash.iterations at least 1".into());
         }
@@ -256,6 +285,17 @@ impl Config {
             outbox: self.messages.outbox.then(|| outbox.clone()),
         };
         Messenger::new(settings).context(|| "the configuration is wrong".to_owned())
+    }
+
+    /// The URL of the PostgreSQL database, if one is configured.
+    pub fn store(&self) -> Option<&SecretString> {
+        self.store.as_ref()
+    }
+
+    /// How much of the database may be used.
+    pub fn limits(&self) -> Limits {
+        let Database { connections, acquire_timeout, timeout } = self.database;
+        Limits { connections, acquire_timeout, timeout }
     }
 
     /// The master key, if it is configured.

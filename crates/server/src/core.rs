@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use account::{Core, Ports, Store, SystemClock, SystemRng};
+use account::{Core, MasterKey, Ports, Store, SystemClock, SystemRng};
 use admin::Operator;
 use argon::Hasher;
 use notify::{Messenger, Outbox};
+use secrecy::ExposeSecret;
 use sql::SqlStore;
 
 use crate::config::Config;
@@ -24,21 +25,8 @@ pub(crate) struct OpenCore {
 impl OpenCore {
     /// Opens store, key and hasher in `folder`, which `lock` holds.
     pub async fn open(config: &Config, folder: &DataFolder, lock: FolderLock) -> Result<Self, Failure> {
-        let key = match config.master_key()? {
-            Some(key) => key,
-            None => folder.master_key()?,
-        };
-        folder.make_database()?;
-        let store = SqlStore::sqlite(&folder.database()).await.map_err(|error| Failure::new(error.to_string()))?;
-        let ours = key.fingerprint();
-        let theirs = store.key_fingerprint(&ours).await.context(|| "cannot use the database".to_owned())?;
-        if ours != theirs {
-            return Err(format!(
-                "the master key is not the one that the database {} was made with: give back the old key",
-                folder.database().display()
-            )
-            .into());
-        }
+        let store = open_store(config, folder).await?;
+        let key = master_key(config, folder, &store).await?;
         let rng = Arc::new(SystemRng);
         let hasher = Hasher::start(config.hash_settings(), key.pepper(), rng.clone());
         let hasher = hasher.context(|| "the configuration is wrong: [hash]".to_owned())?;
@@ -64,4 +52,41 @@ impl OpenCore {
     pub async fn close(self) {
         self.store.close().await;
     }
+}
+
+/// Opens the configured database, or the file in the data folder.
+async fn open_store(config: &Config, folder: &DataFolder) -> Result<SqlStore, Failure> {
+    let opened = match config.store() {
+        Some(url) => SqlStore::postgres(url.expose_secret(), config.limits()).await,
+        None => {
+            folder.make_database()?;
+            SqlStore::sqlite(&folder.database(), config.limits()).await
+        }
+    };
+    opened.map_err(|error| Failure::new(error.to_string()))
+}
+
+/// The master key that the database was made with; a new one for a new database.
+async fn master_key(config: &Config, folder: &DataFolder, store: &SqlStore) -> Result<MasterKey, Failure> {
+    let unusable = || "cannot use the database".to_owned();
+    let given = match config.master_key()? {
+        Some(key) => Some(key),
+        None => folder.master_key()?,
+    };
+    let key = match (given, store.remembered_key().await.context(unusable)?) {
+        (Some(key), _) => key,
+        (None, None) => folder.draw_master_key()?,
+        (None, Some(_)) => {
+            let shown = folder.master_key_file().display().to_string();
+            return Err(format!(
+                "the master key {shown} is missing, and without it the database is of no use: put it back, or copy another node's"
+            )
+            .into());
+        }
+    };
+    let ours = key.fingerprint();
+    if store.key_fingerprint(&ours).await.context(unusable)? != ours {
+        return Err("the master key is not the one that the database was made with: give back the old key".into());
+    }
+    Ok(key)
 }

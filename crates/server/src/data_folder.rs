@@ -41,7 +41,7 @@ impl DataFolder {
         self.0.join("outbox")
     }
 
-    fn master_key_file(&self) -> PathBuf {
+    pub fn master_key_file(&self) -> PathBuf {
         self.0.join("master.key")
     }
 
@@ -63,15 +63,15 @@ impl DataFolder {
         }
     }
 
-    /// Reads the master key; at the first start, draws one and keeps it in a file that only its owner can read.
-    pub fn master_key(&self) -> Result<MasterKey, Failure> {
+    /// Reads the master key, if there is one.
+    pub fn master_key(&self) -> Result<Option<MasterKey>, Failure> {
         let path = self.master_key_file();
         match fs::read_to_string(&path) {
             Ok(text) => {
                 self.check_private(&path)?;
-                MasterKey::parse(&text).context(|| format!("the master key {}", path.display()))
+                MasterKey::parse(&text).map(Some).context(|| format!("the master key {}", path.display()))
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => self.draw_master_key(&path),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(Failure::new(format!("cannot read the master key {}: {error}", path.display()))),
         }
     }
@@ -91,16 +91,10 @@ impl DataFolder {
         Ok(())
     }
 
-    fn draw_master_key(&self, path: &Path) -> Result<MasterKey, Failure> {
-        if self.database().exists() {
-            return Err(format!(
-                "the master key {} is missing, and without it the database beside it is of no use: put it back",
-                path.display()
-            )
-            .into());
-        }
+    /// Draws a master key and keeps it in a file that only its owner can read.
+    pub fn draw_master_key(&self) -> Result<MasterKey, Failure> {
         let key = MasterKey::draw(&SystemRng);
-        write_private(path, key.expose().expose_secret())?;
+        write_private(&self.master_key_file(), key.expose().expose_secret())?;
         Ok(key)
     }
 }

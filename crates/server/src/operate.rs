@@ -52,16 +52,16 @@ pub(crate) enum Executor<'a> {
 
 impl<'a> Executor<'a> {
     async fn find(config: &Config, folder: &'a DataFolder, command: &Command) -> Result<Self, Failure> {
-        if command.only_reads() && !folder.database().exists() {
-            let shown = folder.path().display();
-            return Err(format!("there is no data in {shown}: name the server's data folder with --data").into());
-        }
-        folder.make()?;
         let deadline = Instant::now() + PATIENCE;
         loop {
             if UnixStream::connect(folder.socket()).await.is_ok() {
                 return Ok(Self::Server(folder));
             }
+            if command.only_reads() && config.store().is_none() && !folder.database().exists() {
+                let shown = folder.path().display();
+                return Err(format!("there is no data in {shown}: name the server's data folder with --data").into());
+            }
+            folder.make()?;
             if let Some(lock) = folder.try_lock()? {
                 let open = OpenCore::open(config, folder, lock).await?;
                 let operator = open.operator(config);

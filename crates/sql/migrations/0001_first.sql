@@ -4,6 +4,8 @@ CREATE TABLE settings (
     name  TEXT PRIMARY KEY,
     value TEXT NOT NULL
 );
+-- A version that does not know this migration cannot use the database. Raised by a migration that breaks the versions before it.
+INSERT INTO settings (name, value) VALUES ('needs_migration', '1');
 
 CREATE TABLE counters (
     name  TEXT PRIMARY KEY,
@@ -84,7 +86,7 @@ CREATE TABLE nonces (
     audience_kind TEXT NOT NULL,
     audience      TEXT NOT NULL,
     nonce         TEXT NOT NULL,
-    seen_at       BIGINT NOT NULL,
+    expires_at    BIGINT NOT NULL,
     PRIMARY KEY (audience_kind, audience, nonce)
 );
-CREATE INDEX nonces_seen_at ON nonces (seen_at);
+CREATE INDEX nonces_expires_at ON nonces (expires_at);

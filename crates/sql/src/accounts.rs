@@ -3,27 +3,39 @@
 use account::store::{AccountChange, Changed, Created, Creation, Ending, Imported, InsertError, Page, Spend};
 use account::{Account, AccountNumber, Activation, Address, Details, Identifier, Link, Session, StoreError, Timestamp, Verifier};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::{AnyConnection, Connection};
 
-use crate::row::{Row, failed, insert_failed};
+use crate::row::{Row, failed};
 use crate::{mailings, messages, sessions};
 
-pub(crate) async fn insert(pool: &AnyPool, account: &Account) -> Result<AccountNumber, InsertError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+/// A query of whole accounts, by the names of their columns: a newer version may have added some.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT number, id, apikey, region, user_name, email, phone, verifier, activation_deadline, enabled, display_name, \
+             language, birthday, address, country, groups, registered_at, last_login_at, revision FROM accounts ",
+            $rest
+        )
+    };
+}
+
+pub(crate) async fn insert(connection: &mut AnyConnection, account: &Account) -> Result<AccountNumber, InsertError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let number = put(&mut transaction, account).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(number)
 }
 
 async fn put(connection: &mut AnyConnection, account: &Account) -> Result<AccountNumber, InsertError> {
+    // Whoever registers holds the counter until the end, so that nobody else does meanwhile.
     let number: i64 = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'account' RETURNING value")
         .fetch_one(&mut *connection)
         .await
         .map_err(failed)?;
-    sqlx::query(
+    let insert = sqlx::query(
         "INSERT INTO accounts (number, id, apikey, region, user_name, email, phone, verifier, activation_deadline, enabled, \
          display_name, language, birthday, address, country, groups, registered_at, last_login_at, revision) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0)",
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0) ON CONFLICT DO NOTHING",
     )
     .bind(number)
     .bind(account.id.as_str())
@@ -42,15 +54,15 @@ async fn put(connection: &mut AnyConnection, account: &Account) -> Result<Accoun
     .bind(account.details.country.clone())
     .bind(account.details.groups.clone())
     .bind(account.registered_at.0)
-    .bind(account.last_login_at.map(|at| at.0))
-    .execute(connection)
-    .await
-    .map_err(insert_failed)?;
-    Ok(AccountNumber(number))
+    .bind(account.last_login_at.map(|at| at.0));
+    match insert.execute(connection).await.map_err(failed)?.rows_affected() {
+        0 => Err(InsertError::Taken),
+        _ => Ok(AccountNumber(number)),
+    }
 }
 
-pub(crate) async fn create(pool: &AnyPool, creation: Creation<'_>) -> Result<Created, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn create(connection: &mut AnyConnection, creation: Creation<'_>) -> Result<Created, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let created = try_create(&mut transaction, creation).await?;
     match created {
         Created::Account(_) => transaction.commit().await.map_err(failed)?,
@@ -93,8 +105,10 @@ async fn try_create(connection: &mut AnyConnection, creation: Creation<'_>) -> R
 
 /// Erases the accounts that were never activated and have one of this account's identifiers.
 async fn erase_replaceable(connection: &mut AnyConnection, account: &Account, before: Timestamp) -> Result<(), StoreError> {
+    // Changed before it is erased, so that nobody activates it meanwhile.
     let query = sqlx::query_scalar(
-        "SELECT number FROM accounts WHERE (user_name = $1 OR email = $2 OR phone = $3) AND activation_deadline <= $4",
+        "UPDATE accounts SET revision = revision + 1 \
+         WHERE (user_name = $1 OR email = $2 OR phone = $3) AND activation_deadline <= $4 RETURNING number",
     )
     .bind(account.user_name.clone().map(String::from))
     .bind(account.email.clone().map(String::from))
@@ -107,23 +121,34 @@ async fn erase_replaceable(connection: &mut AnyConnection, account: &Account, be
     Ok(())
 }
 
-/// Erases an account with everything that is its own, and frees its gateways.
-async fn erase(connection: &mut AnyConnection, number: AccountNumber) -> Result<bool, StoreError> {
+/// Erases an account, which was changed before, with everything that is its own, and frees its gateways.
+async fn erase(connection: &mut AnyConnection, number: AccountNumber) -> Result<(), StoreError> {
     sessions::end_all_of(connection, number).await?;
     let unbind = sqlx::query("UPDATE gateways SET account = NULL WHERE account = $1").bind(number.0);
     unbind.execute(&mut *connection).await.map_err(failed)?;
     let delete = sqlx::query("DELETE FROM accounts WHERE number = $1").bind(number.0);
-    Ok(delete.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+    delete.execute(connection).await.map_err(failed).map(drop)
 }
 
-pub(crate) async fn delete(pool: &AnyPool, number: AccountNumber, spend: Spend<'_>) -> Result<Changed, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
-    let changed = if !mailings::spend(&mut transaction, spend).await? {
-        Changed::Spent
-    } else if erase(&mut transaction, number).await? {
-        Changed::Done
-    } else {
+/// Makes everything that is being decided on this account be decided anew. `false` when there is no such account.
+pub(crate) async fn bump_revision(connection: &mut AnyConnection, number: AccountNumber) -> Result<bool, StoreError> {
+    let update = sqlx::query("UPDATE accounts SET revision = revision + 1 WHERE number = $1").bind(number.0);
+    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+}
+
+pub(crate) async fn delete(
+    connection: &mut AnyConnection,
+    number: AccountNumber,
+    spend: Spend<'_>,
+) -> Result<Changed, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let changed = if !bump_revision(&mut transaction, number).await? {
         Changed::Stale
+    } else if !mailings::spend(&mut transaction, spend).await? {
+        Changed::Spent
+    } else {
+        erase(&mut transaction, number).await?;
+        Changed::Done
     };
     match changed {
         Changed::Done => transaction.commit().await.map_err(failed)?,
@@ -132,8 +157,8 @@ pub(crate) async fn delete(pool: &AnyPool, number: AccountNumber, spend: Spend<'
     Ok(changed)
 }
 
-pub(crate) async fn change(pool: &AnyPool, change: AccountChange<'_>) -> Result<Changed, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn change(connection: &mut AnyConnection, change: AccountChange<'_>) -> Result<Changed, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let changed = try_change(&mut transaction, change).await?;
     match changed {
         Changed::Done => transaction.commit().await.map_err(failed)?,
@@ -161,6 +186,11 @@ async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -
     {
         return Ok(Changed::Spent);
     }
+    if let Some(session) = change.begin
+        && !sessions::is_open(connection, &session.audience).await?
+    {
+        return Ok(Changed::Closed);
+    }
     match change.end {
         Ending::None => {}
         Ending::All => sessions::end_all_of(connection, change.account).await?,
@@ -171,9 +201,6 @@ async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -
         }
     }
     if let Some(session) = change.begin {
-        if !sessions::is_open(connection, &session.audience).await? {
-            return Ok(Changed::Closed);
-        }
         sessions::put(connection, session).await?;
     }
     if let Some(message) = change.message {
@@ -182,7 +209,11 @@ async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -
     Ok(Changed::Done)
 }
 
-pub(crate) async fn set_details(pool: &AnyPool, number: AccountNumber, details: &Details) -> Result<bool, StoreError> {
+pub(crate) async fn set_details(
+    connection: &mut AnyConnection,
+    number: AccountNumber,
+    details: &Details,
+) -> Result<bool, StoreError> {
     let update = sqlx::query(
         "UPDATE accounts SET display_name = $1, language = $2, birthday = $3, address = $4, country = $5, groups = $6 \
          WHERE number = $7",
@@ -194,19 +225,22 @@ pub(crate) async fn set_details(pool: &AnyPool, number: AccountNumber, details: 
     .bind(details.country.clone())
     .bind(details.groups.clone())
     .bind(number.0);
-    Ok(update.execute(pool).await.map_err(failed)?.rows_affected() > 0)
+    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
 }
 
-pub(crate) async fn import(pool: &AnyPool, accounts: &[Account], source: &str, line: i64) -> Result<Vec<Imported>, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn import(
+    connection: &mut AnyConnection,
+    accounts: &[Account],
+    source: &str,
+    line: i64,
+) -> Result<Vec<Imported>, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let mut imported = Vec::with_capacity(accounts.len());
     for account in accounts {
-        // Looked up before, because a statement that fails ends the whole transaction on some engines.
-        imported.push(if is_taken(&mut transaction, account).await? {
-            Imported::Taken
-        } else {
-            put(&mut transaction, account).await.map_err(|error| StoreError::Unavailable(error.to_string()))?;
-            Imported::Done
+        imported.push(match put(&mut transaction, account).await {
+            Ok(_) => Imported::Done,
+            Err(InsertError::Taken) => Imported::Taken,
+            Err(InsertError::Store(error)) => return Err(error),
         });
     }
     sqlx::query("INSERT INTO imports (source, line) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET line = excluded.line")
@@ -219,51 +253,44 @@ pub(crate) async fn import(pool: &AnyPool, accounts: &[Account], source: &str, l
     Ok(imported)
 }
 
-async fn is_taken(connection: &mut AnyConnection, account: &Account) -> Result<bool, StoreError> {
-    let query =
-        sqlx::query("SELECT number FROM accounts WHERE user_name = $1 OR email = $2 OR phone = $3 OR id = $4 OR apikey = $5")
-            .bind(account.user_name.clone().map(String::from))
-            .bind(account.email.clone().map(String::from))
-            .bind(account.phone.clone().map(String::from))
-            .bind(account.id.as_str())
-            .bind(account.apikey.as_str());
-    Ok(query.fetch_optional(connection).await.map_err(failed)?.is_some())
-}
-
-pub(crate) async fn imported_up_to(pool: &AnyPool, source: &str) -> Result<i64, StoreError> {
+pub(crate) async fn imported_up_to(connection: &mut AnyConnection, source: &str) -> Result<i64, StoreError> {
     let query = sqlx::query_scalar("SELECT line FROM imports WHERE source = $1").bind(source);
-    Ok(query.fetch_optional(pool).await.map_err(failed)?.unwrap_or(0))
+    Ok(query.fetch_optional(connection).await.map_err(failed)?.unwrap_or(0))
 }
 
-pub(crate) async fn find_named(pool: &AnyPool, identifier: &Identifier) -> Result<Option<Account>, StoreError> {
+pub(crate) async fn find_named(connection: &mut AnyConnection, identifier: &Identifier) -> Result<Option<Account>, StoreError> {
     let query = match identifier {
-        Identifier::UserName(_) => sqlx::query("SELECT * FROM accounts WHERE user_name = $1"),
-        Identifier::Email(_) => sqlx::query("SELECT * FROM accounts WHERE email = $1"),
-        Identifier::Phone(_) => sqlx::query("SELECT * FROM accounts WHERE phone = $1"),
+        Identifier::UserName(_) => sqlx::query(select!("WHERE user_name = $1")),
+        Identifier::Email(_) => sqlx::query(select!("WHERE email = $1")),
+        Identifier::Phone(_) => sqlx::query(select!("WHERE phone = $1")),
     };
-    query.bind(identifier.as_str()).fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+    query.bind(identifier.as_str()).fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn find(pool: &AnyPool, number: AccountNumber) -> Result<Option<Account>, StoreError> {
-    let query = sqlx::query("SELECT * FROM accounts WHERE number = $1").bind(number.0);
-    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find(connection: &mut AnyConnection, number: AccountNumber) -> Result<Option<Account>, StoreError> {
+    let query = sqlx::query(select!("WHERE number = $1")).bind(number.0);
+    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn list(pool: &AnyPool, page: Page<AccountNumber>) -> Result<Vec<Account>, StoreError> {
+pub(crate) async fn list(connection: &mut AnyConnection, page: &Page<AccountNumber>) -> Result<Vec<Account>, StoreError> {
     let after = page.after.map_or(0, |number| number.0);
-    let query = sqlx::query("SELECT * FROM accounts WHERE number > $1 ORDER BY number LIMIT $2");
-    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(pool).await.map_err(failed)?;
+    let query = sqlx::query(select!("WHERE number > $1 ORDER BY number LIMIT $2"));
+    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await.map_err(failed)?;
     rows.iter().map(read).collect()
 }
 
-pub(crate) async fn set_activation(pool: &AnyPool, number: AccountNumber, activation: Activation) -> Result<bool, StoreError> {
+pub(crate) async fn set_activation(
+    connection: &mut AnyConnection,
+    number: AccountNumber,
+    activation: Activation,
+) -> Result<bool, StoreError> {
     let update = sqlx::query("UPDATE accounts SET activation_deadline = $1, revision = revision + 1 WHERE number = $2");
-    let done = update.bind(deadline(activation)).bind(number.0).execute(pool).await.map_err(failed)?;
+    let done = update.bind(deadline(activation)).bind(number.0).execute(connection).await.map_err(failed)?;
     Ok(done.rows_affected() > 0)
 }
 
-pub(crate) async fn enable(pool: &AnyPool, number: AccountNumber, enabled: bool) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn enable(connection: &mut AnyConnection, number: AccountNumber, enabled: bool) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let update = sqlx::query("UPDATE accounts SET enabled = $1, revision = revision + 1 WHERE number = $2");
     let update = update.bind(i64::from(enabled)).bind(number.0);
     let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;

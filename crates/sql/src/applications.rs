@@ -2,13 +2,20 @@
 
 use account::store::{InsertError, Page};
 use account::{Application, ApplicationId, Sealed, StoreError, Timestamp};
-use sqlx::AnyPool;
 use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Connection};
 
 use crate::row::{Row, failed, insert_failed};
 use crate::sessions;
 
-pub(crate) async fn insert(pool: &AnyPool, application: &Application) -> Result<(), InsertError> {
+/// A query of whole applications, by the names of their columns: a newer version may have added some.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT id, name, secret, profile, enabled, created_at FROM applications ", $rest)
+    };
+}
+
+pub(crate) async fn insert(connection: &mut AnyConnection, application: &Application) -> Result<(), InsertError> {
     sqlx::query("INSERT INTO applications (id, name, secret, profile, enabled, created_at) VALUES ($1, $2, $3, $4, $5, $6)")
         .bind(application.id.as_str())
         .bind(application.name.as_str())
@@ -16,26 +23,26 @@ pub(crate) async fn insert(pool: &AnyPool, application: &Application) -> Result<
         .bind(application.profile.as_str())
         .bind(i64::from(application.enabled))
         .bind(application.created_at.0)
-        .execute(pool)
+        .execute(connection)
         .await
         .map_err(insert_failed)?;
     Ok(())
 }
 
-pub(crate) async fn find(pool: &AnyPool, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
-    let query = sqlx::query("SELECT * FROM applications WHERE id = $1").bind(id.as_str());
-    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find(connection: &mut AnyConnection, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
+    let query = sqlx::query(select!("WHERE id = $1")).bind(id.as_str());
+    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn list(pool: &AnyPool, page: Page<ApplicationId>) -> Result<Vec<Application>, StoreError> {
-    let after = page.after.map_or_else(String::new, Into::into);
-    let query = sqlx::query("SELECT * FROM applications WHERE id > $1 ORDER BY id LIMIT $2");
-    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(pool).await.map_err(failed)?;
+pub(crate) async fn list(connection: &mut AnyConnection, page: &Page<ApplicationId>) -> Result<Vec<Application>, StoreError> {
+    let after = page.after.as_ref().map_or("", |after| after.as_str());
+    let query = sqlx::query(select!("WHERE id > $1 ORDER BY id LIMIT $2"));
+    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await.map_err(failed)?;
     rows.iter().map(read).collect()
 }
 
-pub(crate) async fn enable(pool: &AnyPool, id: &ApplicationId, enabled: bool) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn enable(connection: &mut AnyConnection, id: &ApplicationId, enabled: bool) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let update = sqlx::query("UPDATE applications SET enabled = $1 WHERE id = $2").bind(i64::from(enabled)).bind(id.as_str());
     let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
     if !enabled {

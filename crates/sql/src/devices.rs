@@ -3,23 +3,29 @@
 use account::store::{InsertError, Page};
 use account::{Device, Guid, Serial, StoreError, Timestamp};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::{AnyConnection, Connection};
 
 use crate::row::{Row, facts, failed, insert_failed};
 use crate::sessions;
+
+/// A query of whole devices, by the names of their columns: a newer version may have added some.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT serial, guid, kind, app_version, name, facts, registered_at FROM devices ", $rest)
+    };
+}
 
 const INSERT: &str =
     "INSERT INTO devices (serial, guid, kind, app_version, name, facts, registered_at) VALUES ($1, $2, $3, $4, $5, $6, $7)";
 const UPDATE: &str =
     "UPDATE devices SET guid = $2, kind = $3, app_version = $4, name = $5, facts = $6, registered_at = $7 WHERE serial = $1";
 
-pub(crate) async fn insert(pool: &AnyPool, device: &Device) -> Result<(), InsertError> {
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    write(&mut connection, INSERT, device).await.map_err(insert_failed).map(drop)
+pub(crate) async fn insert(connection: &mut AnyConnection, device: &Device) -> Result<(), InsertError> {
+    write(connection, INSERT, device).await.map_err(insert_failed).map(drop)
 }
 
-pub(crate) async fn put(pool: &AnyPool, device: &Device) -> Result<(), InsertError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn put(connection: &mut AnyConnection, device: &Device) -> Result<(), InsertError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let older = sqlx::query_scalar("SELECT guid FROM devices WHERE serial = $1").bind(device.serial.as_str());
     let older: Option<String> = older.fetch_optional(&mut *transaction).await.map_err(failed)?;
     let statement = if older.is_some() { UPDATE } else { INSERT };
@@ -43,30 +49,30 @@ async fn write(connection: &mut AnyConnection, statement: &'static str, device: 
     Ok(query.execute(connection).await?.rows_affected())
 }
 
-pub(crate) async fn find_by_guid(pool: &AnyPool, guid: &Guid) -> Result<Option<Device>, StoreError> {
-    let query = sqlx::query("SELECT * FROM devices WHERE guid = $1").bind(guid.as_str());
-    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find_by_guid(connection: &mut AnyConnection, guid: &Guid) -> Result<Option<Device>, StoreError> {
+    let query = sqlx::query(select!("WHERE guid = $1")).bind(guid.as_str());
+    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn rename(pool: &AnyPool, guid: &Guid, name: &str) -> Result<bool, StoreError> {
+pub(crate) async fn rename(connection: &mut AnyConnection, guid: &Guid, name: &str) -> Result<bool, StoreError> {
     for statement in ["UPDATE devices SET name = $1 WHERE guid = $2", "UPDATE gateways SET name = $1 WHERE guid = $2"] {
         let update = sqlx::query(statement).bind(name).bind(guid.as_str());
-        if update.execute(pool).await.map_err(failed)?.rows_affected() > 0 {
+        if update.execute(&mut *connection).await.map_err(failed)?.rows_affected() > 0 {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-pub(crate) async fn find(pool: &AnyPool, serial: &Serial) -> Result<Option<Device>, StoreError> {
-    let query = sqlx::query("SELECT * FROM devices WHERE serial = $1").bind(serial.as_str());
-    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find(connection: &mut AnyConnection, serial: &Serial) -> Result<Option<Device>, StoreError> {
+    let query = sqlx::query(select!("WHERE serial = $1")).bind(serial.as_str());
+    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn list(pool: &AnyPool, page: Page<Serial>) -> Result<Vec<Device>, StoreError> {
-    let after = page.after.map_or_else(String::new, Into::into);
-    let query = sqlx::query("SELECT * FROM devices WHERE serial > $1 ORDER BY serial LIMIT $2");
-    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(pool).await.map_err(failed)?;
+pub(crate) async fn list(connection: &mut AnyConnection, page: &Page<Serial>) -> Result<Vec<Device>, StoreError> {
+    let after = page.after.as_ref().map_or("", |after| after.as_str());
+    let query = sqlx::query(select!("WHERE serial > $1 ORDER BY serial LIMIT $2"));
+    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await.map_err(failed)?;
     rows.iter().map(read).collect()
 }
 

@@ -3,16 +3,23 @@
 use account::store::{InsertError, Page};
 use account::{AccountNumber, AppVersion, Gateway, Guid, Identity, Serial, StoreError, Timestamp};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::{AnyConnection, Connection};
 
+use crate::accounts::bump_revision;
 use crate::row::{Row, facts, failed, insert_failed};
 
-pub(crate) async fn insert(pool: &AnyPool, gateway: &Gateway) -> Result<(), InsertError> {
-    let mut connection = pool.acquire().await.map_err(failed)?;
-    insert_into(&mut connection, gateway).await
+/// A query of whole gateways, by the names of their columns: a newer version may have added some.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT serial, guid, kind, ptop_uid, wifi_mac, bluetooth_mac, random_code, name, connect_method, facts, \
+             min_app_version, account, registered_at FROM gateways ",
+            $rest
+        )
+    };
 }
 
-async fn insert_into(connection: &mut AnyConnection, gateway: &Gateway) -> Result<(), InsertError> {
+pub(crate) async fn insert(connection: &mut AnyConnection, gateway: &Gateway) -> Result<(), InsertError> {
     let identity = &gateway.identity;
     sqlx::query(
         "INSERT INTO gateways (serial, guid, kind, ptop_uid, wifi_mac, bluetooth_mac, random_code, name, connect_method, facts, \
@@ -37,8 +44,8 @@ async fn insert_into(connection: &mut AnyConnection, gateway: &Gateway) -> Resul
     Ok(())
 }
 
-pub(crate) async fn put(pool: &AnyPool, gateway: &Gateway) -> Result<(), InsertError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn put(connection: &mut AnyConnection, gateway: &Gateway) -> Result<(), InsertError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let identity = &gateway.identity;
     let update = sqlx::query(
         "UPDATE gateways SET kind = $1, ptop_uid = $2, wifi_mac = $3, bluetooth_mac = $4, random_code = $5, name = $6, facts = $7 \
@@ -54,64 +61,68 @@ pub(crate) async fn put(pool: &AnyPool, gateway: &Gateway) -> Result<(), InsertE
     .bind(gateway.guid.as_str())
     .bind(gateway.serial.as_str());
     if update.execute(&mut *transaction).await.map_err(insert_failed)?.rows_affected() == 0 {
-        insert_into(&mut transaction, gateway).await?;
+        insert(&mut transaction, gateway).await?;
     }
     transaction.commit().await.map_err(failed)?;
     Ok(())
 }
 
-pub(crate) async fn find_by_guid(pool: &AnyPool, guid: &Guid) -> Result<Option<Gateway>, StoreError> {
-    let query = sqlx::query("SELECT * FROM gateways WHERE guid = $1").bind(guid.as_str());
-    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find_by_guid(connection: &mut AnyConnection, guid: &Guid) -> Result<Option<Gateway>, StoreError> {
+    let query = sqlx::query(select!("WHERE guid = $1")).bind(guid.as_str());
+    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn alike(pool: &AnyPool, serial: &Serial, identity: &Identity) -> Result<Vec<Gateway>, StoreError> {
-    let query = sqlx::query(
-        "SELECT * FROM gateways WHERE serial = $1 OR ptop_uid = $2 OR wifi_mac = $3 OR bluetooth_mac = $4 OR random_code = $5 \
-         ORDER BY serial",
-    )
+pub(crate) async fn alike(
+    connection: &mut AnyConnection,
+    serial: &Serial,
+    identity: &Identity,
+) -> Result<Vec<Gateway>, StoreError> {
+    let query = sqlx::query(select!(
+        "WHERE serial = $1 OR ptop_uid = $2 OR wifi_mac = $3 OR bluetooth_mac = $4 OR random_code = $5 \
+         ORDER BY serial"
+    ))
     .bind(serial.as_str())
     .bind(identity.ptop_uid.clone())
     .bind(identity.wifi_mac.clone())
     .bind(identity.bluetooth_mac.clone())
     .bind(identity.own_random_code().map(str::to_owned));
-    query.fetch_all(pool).await.map_err(failed)?.iter().map(read).collect()
+    query.fetch_all(connection).await.map_err(failed)?.iter().map(read).collect()
 }
 
-pub(crate) async fn set_connect_method(pool: &AnyPool, guid: &Guid, method: &str) -> Result<bool, StoreError> {
+pub(crate) async fn set_connect_method(connection: &mut AnyConnection, guid: &Guid, method: &str) -> Result<bool, StoreError> {
     let update = sqlx::query("UPDATE gateways SET connect_method = $1 WHERE guid = $2").bind(method).bind(guid.as_str());
-    Ok(update.execute(pool).await.map_err(failed)?.rows_affected() > 0)
+    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
 }
 
-pub(crate) async fn find(pool: &AnyPool, serial: &Serial) -> Result<Option<Gateway>, StoreError> {
-    let query = sqlx::query("SELECT * FROM gateways WHERE serial = $1").bind(serial.as_str());
-    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find(connection: &mut AnyConnection, serial: &Serial) -> Result<Option<Gateway>, StoreError> {
+    let query = sqlx::query(select!("WHERE serial = $1")).bind(serial.as_str());
+    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn list(pool: &AnyPool, page: Page<Serial>) -> Result<Vec<Gateway>, StoreError> {
-    let after = page.after.map_or_else(String::new, Into::into);
-    let query = sqlx::query("SELECT * FROM gateways WHERE serial > $1 ORDER BY serial LIMIT $2");
-    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(pool).await.map_err(failed)?;
+pub(crate) async fn list(connection: &mut AnyConnection, page: &Page<Serial>) -> Result<Vec<Gateway>, StoreError> {
+    let after = page.after.as_ref().map_or("", |after| after.as_str());
+    let query = sqlx::query(select!("WHERE serial > $1 ORDER BY serial LIMIT $2"));
+    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await.map_err(failed)?;
     rows.iter().map(read).collect()
 }
 
-pub(crate) async fn of_account(pool: &AnyPool, account: AccountNumber) -> Result<Vec<Gateway>, StoreError> {
-    let query = sqlx::query("SELECT * FROM gateways WHERE account = $1 ORDER BY serial").bind(account.0);
-    query.fetch_all(pool).await.map_err(failed)?.iter().map(read).collect()
+pub(crate) async fn of_account(connection: &mut AnyConnection, account: AccountNumber) -> Result<Vec<Gateway>, StoreError> {
+    let query = sqlx::query(select!("WHERE account = $1 ORDER BY serial")).bind(account.0);
+    query.fetch_all(connection).await.map_err(failed)?.iter().map(read).collect()
 }
 
 pub(crate) async fn set_min_app_version(
-    pool: &AnyPool,
+    connection: &mut AnyConnection,
     serial: &Serial,
     version: Option<&AppVersion>,
 ) -> Result<bool, StoreError> {
     let query = sqlx::query("UPDATE gateways SET min_app_version = $1 WHERE serial = $2");
     let query = query.bind(version.map(|version| version.as_str().to_owned())).bind(serial.as_str());
-    Ok(query.execute(pool).await.map_err(failed)?.rows_affected() > 0)
+    Ok(query.execute(connection).await.map_err(failed)?.rows_affected() > 0)
 }
 
-pub(crate) async fn bind(pool: &AnyPool, serial: &Serial, account: AccountNumber) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn bind(connection: &mut AnyConnection, serial: &Serial, account: AccountNumber) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let bound = bump_revision(&mut transaction, account).await? && bind_free(&mut transaction, serial, account).await?;
     if bound {
         transaction.commit().await.map_err(failed)?;
@@ -132,8 +143,13 @@ pub(crate) async fn bind_free(
     Ok(done.rows_affected() > 0)
 }
 
-pub(crate) async fn rebind(pool: &AnyPool, serial: &Serial, from: AccountNumber, to: AccountNumber) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn rebind(
+    connection: &mut AnyConnection,
+    serial: &Serial,
+    from: AccountNumber,
+    to: AccountNumber,
+) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     // In the order of their numbers, so that two such moves never wait for each other.
     let (first, second) = if from <= to { (from, to) } else { (to, from) };
     let there = bump_revision(&mut transaction, first).await? & bump_revision(&mut transaction, second).await?;
@@ -148,8 +164,12 @@ pub(crate) async fn rebind(pool: &AnyPool, serial: &Serial, from: AccountNumber,
     }
 }
 
-pub(crate) async fn unbind(pool: &AnyPool, serial: &Serial, account: Option<AccountNumber>) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+pub(crate) async fn unbind(
+    connection: &mut AnyConnection,
+    serial: &Serial,
+    account: Option<AccountNumber>,
+) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let owner = sqlx::query_scalar("SELECT account FROM gateways WHERE serial = $1 AND account IS NOT NULL");
     let owner: Option<i64> = owner.bind(serial.as_str()).fetch_optional(&mut *transaction).await.map_err(failed)?;
     let Some(owner) = owner.filter(|owner| account.is_none_or(|account| account.0 == *owner)) else { return Ok(false) };
@@ -158,12 +178,6 @@ pub(crate) async fn unbind(pool: &AnyPool, serial: &Serial, account: Option<Acco
     let done = update.bind(serial.as_str()).bind(owner).execute(&mut *transaction).await.map_err(failed)?;
     transaction.commit().await.map_err(failed)?;
     Ok(done.rows_affected() > 0)
-}
-
-/// Makes every login that is being decided on this account decide anew. `false` when there is no such account.
-async fn bump_revision(connection: &mut AnyConnection, account: AccountNumber) -> Result<bool, StoreError> {
-    let update = sqlx::query("UPDATE accounts SET revision = revision + 1 WHERE number = $1").bind(account.0);
-    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
 }
 
 fn read(row: &AnyRow) -> Result<Gateway, StoreError> {

@@ -1,17 +1,22 @@
 //! [`Store`] on SQL databases: one text for each query, good for every engine.
 //!
 //! On the embedded engine one connection writes and several read. No other process writes (the data folder is locked), so a
-//! transaction never waits for anybody else's.
+//! transaction never waits for anybody else's. On PostgreSQL all do both, from any number of processes, each seeing what the others
+//! have committed (`READ COMMITTED`): what must not change under a transaction is locked by changing it first, accounts before
+//! everything else.
 
 mod accounts;
 mod applications;
 mod devices;
+mod forget;
 mod gateways;
 mod mailings;
 mod messages;
 mod open;
+mod postgres;
 mod row;
 mod sessions;
+mod sqlite;
 
 use std::time::Duration;
 
@@ -24,224 +29,283 @@ use account::{
     Guid, Identifier, Identity, Link, ObjectId, ProvenCode, Purpose, Queued, Serial, Session, Store, StoreError, StoredCode,
     Timestamp, TokenHash,
 };
-use sqlx::AnyPool;
+use sqlx::pool::PoolConnection;
+use sqlx::{Any, AnyPool};
 
-pub use crate::open::{OLDEST_SQLITE, OpenError};
+pub use crate::open::{Limits, OpenError};
+pub use crate::sqlite::OLDEST_SQLITE;
 
 /// A store on a SQL database.
 #[derive(Debug, Clone)]
 pub struct SqlStore {
     read: AnyPool,
     write: AnyPool,
+    /// The longest that an operation may take once it has a connection.
+    patience: Duration,
+}
+
+/// How often an operation is begun anew that the engine undid in favour of somebody else's.
+const MOST_TRIES: usize = 10;
+
+/// Whether the engine undid an operation in favour of somebody else's.
+trait GaveWay {
+    fn gave_way(&self) -> bool;
+}
+
+impl GaveWay for StoreError {
+    fn gave_way(&self) -> bool {
+        matches!(self, Self::Contended(_))
+    }
+}
+
+impl GaveWay for InsertError {
+    fn gave_way(&self) -> bool {
+        matches!(self, Self::Store(error) if error.gave_way())
+    }
+}
+
+/// A connection in use. One whose operation was abandoned is closed, for it may be left in the middle of anything: sqlx gives a
+/// connection back inside a transaction when the call that begins it is abandoned.
+struct InUse {
+    connection: PoolConnection<Any>,
+    done: bool,
+}
+
+impl Drop for InUse {
+    fn drop(&mut self) {
+        if !self.done {
+            self.connection.close_on_drop();
+        }
+    }
+}
+
+/// Does an operation on a connection of one of the pools: in time, and again when the engine undid it in favour of somebody else's.
+macro_rules! on {
+    ($store:ident.$pool:ident, $connection:ident => $operation:expr) => {{
+        let mut tries = 1;
+        loop {
+            let acquired = $store.$pool.acquire().await.map_err(row::failed)?;
+            let mut used = InUse { connection: acquired, done: false };
+            let $connection = &mut *used.connection;
+            let Ok(outcome) = tokio::time::timeout($store.patience, $operation).await else {
+                break Err(StoreError::Unavailable("it took too long".into()).into());
+            };
+            used.done = true;
+            match outcome {
+                Err(error) if error.gave_way() && tries < MOST_TRIES => tries += 1,
+                outcome => break outcome,
+            }
+        }
+    }};
 }
 
 #[async_trait::async_trait]
 impl Store for SqlStore {
     async fn key_fingerprint(&self, ours: &str) -> Result<String, StoreError> {
-        open::key_fingerprint(&self.write, ours).await
+        on!(self.write, connection => open::key_fingerprint(connection, ours))
     }
 
     async fn insert_application(&self, application: &Application) -> Result<(), InsertError> {
-        applications::insert(&self.write, application).await
+        on!(self.write, connection => applications::insert(connection, application))
     }
 
     async fn application(&self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
-        applications::find(&self.read, id).await
+        on!(self.read, connection => applications::find(connection, id))
     }
 
     async fn applications(&self, page: Page<ApplicationId>) -> Result<Vec<Application>, StoreError> {
-        applications::list(&self.read, page).await
+        on!(self.read, connection => applications::list(connection, &page))
     }
 
     async fn enable_application(&self, id: &ApplicationId, enabled: bool) -> Result<bool, StoreError> {
-        applications::enable(&self.write, id, enabled).await
+        on!(self.write, connection => applications::enable(connection, id, enabled))
     }
 
     async fn insert_account(&self, account: &Account) -> Result<AccountNumber, InsertError> {
-        accounts::insert(&self.write, account).await
+        on!(self.write, connection => accounts::insert(connection, account))
     }
 
     async fn create_account(&self, creation: Creation<'_>) -> Result<Created, StoreError> {
-        accounts::create(&self.write, creation).await
+        on!(self.write, connection => accounts::create(connection, creation))
     }
 
     async fn change_account(&self, change: AccountChange<'_>) -> Result<Changed, StoreError> {
-        accounts::change(&self.write, change).await
+        on!(self.write, connection => accounts::change(connection, change))
     }
 
     async fn delete_account(&self, number: AccountNumber, spend: Spend<'_>) -> Result<Changed, StoreError> {
-        accounts::delete(&self.write, number, spend).await
+        on!(self.write, connection => accounts::delete(connection, number, spend))
     }
 
     async fn set_details(&self, number: AccountNumber, details: &Details) -> Result<bool, StoreError> {
-        accounts::set_details(&self.write, number, details).await
+        on!(self.write, connection => accounts::set_details(connection, number, details))
     }
 
     async fn import_accounts(&self, accounts: &[Account], source: &str, line: i64) -> Result<Vec<Imported>, StoreError> {
-        accounts::import(&self.write, accounts, source, line).await
+        on!(self.write, connection => accounts::import(connection, accounts, source, line))
     }
 
     async fn imported_up_to(&self, source: &str) -> Result<i64, StoreError> {
-        accounts::imported_up_to(&self.read, source).await
+        on!(self.read, connection => accounts::imported_up_to(connection, source))
     }
 
     async fn account_named(&self, identifier: &Identifier) -> Result<Option<Account>, StoreError> {
-        accounts::find_named(&self.read, identifier).await
+        on!(self.read, connection => accounts::find_named(connection, identifier))
     }
 
     async fn account(&self, number: AccountNumber) -> Result<Option<Account>, StoreError> {
-        accounts::find(&self.read, number).await
+        on!(self.read, connection => accounts::find(connection, number))
     }
 
     async fn accounts(&self, page: Page<AccountNumber>) -> Result<Vec<Account>, StoreError> {
-        accounts::list(&self.read, page).await
+        on!(self.read, connection => accounts::list(connection, &page))
     }
 
     async fn set_activation(&self, number: AccountNumber, activation: Activation) -> Result<bool, StoreError> {
-        accounts::set_activation(&self.write, number, activation).await
+        on!(self.write, connection => accounts::set_activation(connection, number, activation))
     }
 
     async fn enable_account(&self, number: AccountNumber, enabled: bool) -> Result<bool, StoreError> {
-        accounts::enable(&self.write, number, enabled).await
+        on!(self.write, connection => accounts::enable(connection, number, enabled))
     }
 
     async fn insert_device(&self, device: &Device) -> Result<(), InsertError> {
-        devices::insert(&self.write, device).await
+        on!(self.write, connection => devices::insert(connection, device))
     }
 
     async fn device(&self, serial: &Serial) -> Result<Option<Device>, StoreError> {
-        devices::find(&self.read, serial).await
+        on!(self.read, connection => devices::find(connection, serial))
     }
 
     async fn device_by_guid(&self, guid: &Guid) -> Result<Option<Device>, StoreError> {
-        devices::find_by_guid(&self.read, guid).await
+        on!(self.read, connection => devices::find_by_guid(connection, guid))
     }
 
     async fn put_device(&self, device: &Device) -> Result<(), InsertError> {
-        devices::put(&self.write, device).await
+        on!(self.write, connection => devices::put(connection, device))
     }
 
     async fn devices(&self, page: Page<Serial>) -> Result<Vec<Device>, StoreError> {
-        devices::list(&self.read, page).await
+        on!(self.read, connection => devices::list(connection, &page))
     }
 
     async fn insert_gateway(&self, gateway: &Gateway) -> Result<(), InsertError> {
-        gateways::insert(&self.write, gateway).await
+        on!(self.write, connection => gateways::insert(connection, gateway))
     }
 
     async fn gateway(&self, serial: &Serial) -> Result<Option<Gateway>, StoreError> {
-        gateways::find(&self.read, serial).await
+        on!(self.read, connection => gateways::find(connection, serial))
     }
 
     async fn gateways(&self, page: Page<Serial>) -> Result<Vec<Gateway>, StoreError> {
-        gateways::list(&self.read, page).await
+        on!(self.read, connection => gateways::list(connection, &page))
     }
 
     async fn gateways_of(&self, account: AccountNumber) -> Result<Vec<Gateway>, StoreError> {
-        gateways::of_account(&self.read, account).await
+        on!(self.read, connection => gateways::of_account(connection, account))
     }
 
     async fn set_min_app_version(&self, serial: &Serial, version: Option<&AppVersion>) -> Result<bool, StoreError> {
-        gateways::set_min_app_version(&self.write, serial, version).await
+        on!(self.write, connection => gateways::set_min_app_version(connection, serial, version))
     }
 
     async fn bind(&self, serial: &Serial, account: AccountNumber) -> Result<bool, StoreError> {
-        gateways::bind(&self.write, serial, account).await
+        on!(self.write, connection => gateways::bind(connection, serial, account))
     }
 
     async fn unbind(&self, serial: &Serial, account: Option<AccountNumber>) -> Result<bool, StoreError> {
-        gateways::unbind(&self.write, serial, account).await
+        on!(self.write, connection => gateways::unbind(connection, serial, account))
     }
 
     async fn rebind(&self, serial: &Serial, from: AccountNumber, to: AccountNumber) -> Result<bool, StoreError> {
-        gateways::rebind(&self.write, serial, from, to).await
+        on!(self.write, connection => gateways::rebind(connection, serial, from, to))
     }
 
     async fn gateway_by_guid(&self, guid: &Guid) -> Result<Option<Gateway>, StoreError> {
-        gateways::find_by_guid(&self.read, guid).await
+        on!(self.read, connection => gateways::find_by_guid(connection, guid))
     }
 
     async fn gateways_like(&self, serial: &Serial, identity: &Identity) -> Result<Vec<Gateway>, StoreError> {
-        gateways::alike(&self.read, serial, identity).await
+        on!(self.read, connection => gateways::alike(connection, serial, identity))
     }
 
     async fn put_gateway(&self, gateway: &Gateway) -> Result<(), InsertError> {
-        gateways::put(&self.write, gateway).await
+        on!(self.write, connection => gateways::put(connection, gateway))
     }
 
     async fn rename(&self, guid: &Guid, name: &str) -> Result<bool, StoreError> {
-        devices::rename(&self.write, guid, name).await
+        on!(self.write, connection => devices::rename(connection, guid, name))
     }
 
     async fn set_connect_method(&self, guid: &Guid, method: &str) -> Result<bool, StoreError> {
-        gateways::set_connect_method(&self.write, guid, method).await
+        on!(self.write, connection => gateways::set_connect_method(connection, guid, method))
     }
 
     async fn commit_login(&self, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError> {
-        sessions::commit_login(&self.write, login).await
+        on!(self.write, connection => sessions::commit_login(connection, login))
     }
 
     async fn sessions(&self, account: Option<AccountNumber>, page: Page<ObjectId>) -> Result<Vec<Session>, StoreError> {
-        sessions::list(&self.read, account, page).await
+        on!(self.read, connection => sessions::list(connection, account, &page))
     }
 
     async fn session_with(&self, access: &TokenHash) -> Result<Option<Session>, StoreError> {
-        sessions::find_by_access(&self.read, access).await
+        on!(self.read, connection => sessions::find_by_access(connection, access))
     }
 
     async fn refresh_token(&self, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError> {
-        sessions::find_by_refresh(&self.read, refresh).await
+        on!(self.read, connection => sessions::find_by_refresh(connection, refresh))
     }
 
     async fn rotate(&self, rotation: Rotation<'_>) -> Result<bool, StoreError> {
-        sessions::rotate(&self.write, rotation).await
+        on!(self.write, connection => sessions::rotate(connection, rotation))
     }
 
     async fn end_session(&self, id: &ObjectId) -> Result<bool, StoreError> {
-        sessions::end(&self.write, id).await
+        on!(self.write, connection => sessions::end(connection, id))
     }
 
     async fn mail(&self, mailing: Mailing<'_>) -> Result<Mailed, StoreError> {
-        mailings::mail(&self.write, mailing).await
+        on!(self.write, connection => mailings::mail(connection, mailing))
     }
 
     async fn take_try(&self, purpose: Purpose, address: &Address, most: i64) -> Result<Option<StoredCode>, StoreError> {
-        mailings::take_try(&self.write, purpose, address, most).await
+        on!(self.write, connection => mailings::take_try(connection, purpose, address, most))
     }
 
     async fn return_try(&self, code: &ProvenCode) -> Result<(), StoreError> {
-        mailings::return_try(&self.write, code).await
+        on!(self.write, connection => mailings::return_try(connection, code))
     }
 
     async fn link(&self, hash: &TokenHash) -> Result<Option<Link>, StoreError> {
-        mailings::find_link(&self.read, hash).await
+        on!(self.read, connection => mailings::find_link(connection, hash))
     }
 
     async fn claim_message(&self, now: Timestamp, until: Timestamp) -> Result<Option<Queued>, StoreError> {
-        messages::claim(&self.write, now, until).await
+        on!(self.write, connection => messages::claim(connection, now, until))
     }
 
     async fn finish_message(&self, id: &ObjectId) -> Result<(), StoreError> {
-        messages::finish(&self.write, id).await
+        on!(self.write, connection => messages::finish(connection, id))
     }
 
     async fn postpone_message(&self, id: &ObjectId, until: Option<Timestamp>, error: &str) -> Result<(), StoreError> {
-        messages::postpone(&self.write, id, until, error).await
+        on!(self.write, connection => messages::postpone(connection, id, until, error))
     }
 
     async fn next_message_due(&self) -> Result<Option<Timestamp>, StoreError> {
-        messages::next_due(&self.read).await
+        on!(self.read, connection => messages::next_due(connection))
     }
 
     async fn messages(&self, page: Page<ObjectId>) -> Result<Vec<Queued>, StoreError> {
-        messages::list(&self.read, page).await
+        on!(self.read, connection => messages::list(connection, &page))
     }
 
-    async fn forget_messages(&self, now: Timestamp, old: Timestamp) -> Result<(), StoreError> {
-        messages::forget(&self.write, now, old).await
+    async fn forget(&self, now: Timestamp, old: Timestamp) -> Result<(), StoreError> {
+        on!(self.write, connection => forget::forget(connection, now, old))
     }
 
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError> {
-        sessions::remember_nonce(&self.write, audience, nonce, now, keep).await
+        on!(self.write, connection => sessions::remember_nonce(connection, audience, nonce, now, keep))
     }
 }

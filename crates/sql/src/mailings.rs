@@ -7,14 +7,14 @@ use account::{
     AccountNumber, Address, Limit, Link, LinkPurpose, ProvenCode, Purpose, Queued, StoreError, StoredCode, Timestamp, TokenHash,
 };
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::{AnyConnection, Connection};
 
 use crate::messages;
 use crate::row::{Row, failed};
 
-pub(crate) async fn mail(pool: &AnyPool, mailing: Mailing<'_>) -> Result<Mailed, StoreError> {
+pub(crate) async fn mail(connection: &mut AnyConnection, mailing: Mailing<'_>) -> Result<Mailed, StoreError> {
     let Mailing { address, code, link, message, limits, now } = mailing;
-    let mut transaction = pool.begin().await.map_err(failed)?;
+    let mut transaction = connection.begin().await.map_err(failed)?;
     if let Some(retry_after) = count(&mut transaction, address, message, limits, now).await? {
         transaction.rollback().await.map_err(failed)?;
         return Ok(Mailed::TooOften { retry_after });
@@ -76,7 +76,7 @@ pub(crate) async fn count(
 }
 
 pub(crate) async fn take_try(
-    pool: &AnyPool,
+    connection: &mut AnyConnection,
     purpose: Purpose,
     address: &Address,
     most: i64,
@@ -87,19 +87,19 @@ pub(crate) async fn take_try(
     .bind(purpose.as_str())
     .bind(address.as_str())
     .bind(most);
-    let row = update.fetch_optional(pool).await.map_err(failed)?;
+    let row = update.fetch_optional(connection).await.map_err(failed)?;
     let Some(row) = &row else { return Ok(None) };
     let row = Row { table: "codes", row };
     Ok(Some(StoredCode { hash: row.get("hash")?, expires_at: Timestamp(row.get("expires_at")?), used: row.flag("used")? }))
 }
 
-pub(crate) async fn return_try(pool: &AnyPool, code: &ProvenCode) -> Result<(), StoreError> {
+pub(crate) async fn return_try(connection: &mut AnyConnection, code: &ProvenCode) -> Result<(), StoreError> {
     let update =
         sqlx::query("UPDATE codes SET tries = tries - 1 WHERE purpose = $1 AND address = $2 AND hash = $3 AND tries > 0")
             .bind(code.purpose.as_str())
             .bind(code.address.as_str())
             .bind(code.hash.as_str());
-    update.execute(pool).await.map_err(failed).map(drop)
+    update.execute(connection).await.map_err(failed).map(drop)
 }
 
 pub(crate) async fn put_link(connection: &mut AnyConnection, link: &Link) -> Result<(), StoreError> {
@@ -117,9 +117,9 @@ pub(crate) async fn put_link(connection: &mut AnyConnection, link: &Link) -> Res
     .map(drop)
 }
 
-pub(crate) async fn find_link(pool: &AnyPool, hash: &TokenHash) -> Result<Option<Link>, StoreError> {
-    let query = sqlx::query("SELECT * FROM links WHERE hash = $1").bind(hash.as_str());
-    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read_link).transpose()
+pub(crate) async fn find_link(connection: &mut AnyConnection, hash: &TokenHash) -> Result<Option<Link>, StoreError> {
+    let query = sqlx::query("SELECT account, purpose, hash, expires_at, used FROM links WHERE hash = $1").bind(hash.as_str());
+    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read_link).transpose()
 }
 
 /// Uses up what proved an address. `false` when somebody else has used it meanwhile.

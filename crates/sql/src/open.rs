@@ -1,32 +1,46 @@
-//! Opening a database: connections, the engine's settings, migrations.
+//! Opening a database, whichever engine it is on: connections, migrations, versions.
 
-use std::path::Path;
-use std::str::FromStr;
 use std::time::Duration;
 
 use account::StoreError;
-use sqlx::any::{AnyConnectOptions, AnyPoolOptions};
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, AnyPool, ConnectOptions, Connection, Executor};
+use sqlx::any::AnyPoolOptions;
+use sqlx::migrate::Migrator;
+use sqlx::{AnyConnection, Connection};
 
 use crate::SqlStore;
 use crate::row::failed;
 
-/// The oldest SQLite that is trusted: before it, a WAL reset that met a concurrent write and checkpoint could corrupt the database.
-pub const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+/// What every version since the first has made of the tables.
+static MIGRATIONS: Migrator = {
+    let mut migrations = sqlx::migrate!();
+    // A newer version may have been here: nodes are replaced one by one. Whether this one can go on is asked afterwards.
+    migrations.ignore_missing = true;
+    migrations
+};
 
-/// Durable before it is acknowledged: the log is synced at every commit.
-const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;";
+/// How much of a database may be used, and how long it may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// How many connections there are at most. SQLite has one that writes and a few that read, whatever is said here.
+    pub connections: u32,
+    /// The longest that an operation may wait for a connection: a database that does not answer must not pile up requests.
+    pub acquire_timeout: Duration,
+    /// The longest that an operation may take once it has one.
+    pub timeout: Duration,
+}
 
-/// Connections that read at the same time. Reading takes microseconds; each connection costs a thread and a page cache.
-const READERS: u32 = 4;
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 16, acquire_timeout: Duration::from_secs(1), timeout: Duration::from_secs(5) }
+    }
+}
 
-/// The longest that a request waits for a connection. A database that does not answer must not pile up requests.
-const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Why a database cannot be used.
+/// Why a database cannot be used. `path` tells which, without its password.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
+    /// It is not one that can be named so.
+    #[error("store: {0}")]
+    Url(String),
     /// It does not open, or is not a database.
     #[error("cannot open the database {path}: {source}")]
     Database {
@@ -43,40 +57,31 @@ pub enum OpenError {
         /// What is wrong.
         source: sqlx::migrate::MigrateError,
     },
+    /// A newer version has changed its tables in a way that this one does not understand.
+    #[error("the database {path} is a newer version's, which this one does not understand: update hearthgate")]
+    TooNew {
+        /// Where it is.
+        path: String,
+    },
     /// The SQLite in this binary has a bug that loses data.
     #[error("this binary was built with SQLite {0}, which can corrupt its database; build it with 3.51.3 or newer")]
     OldSqlite(String),
+    /// It is a standby.
+    #[error("the database {path} is a standby, which cannot be written to: name the primary")]
+    Standby {
+        /// Where it is.
+        path: String,
+    },
 }
 
 impl SqlStore {
-    /// Opens the SQLite database in the file `path`, making it if need be, and brings its tables up to date.
+    /// The fingerprint of the master key that it was first used with, if it was used before.
     ///
     /// # Errors
-    /// [`OpenError`].
-    pub async fn sqlite(path: &Path) -> Result<Self, OpenError> {
-        sqlx::any::install_default_drivers();
-        let shown = path.display().to_string();
-        let database = |source| OpenError::Database { path: shown.clone(), source };
-        // sqlx encodes everything else in a path that means something in a URL, but not the sign that it encodes with.
-        let encoded = shown.replace('%', "%25");
-        let url = SqliteConnectOptions::new().filename(encoded).create_if_missing(true).to_url_lossy();
-        let options = AnyConnectOptions::from_str(url.as_str()).map_err(database)?;
-
-        // Looked at with one connection first: a pool would go on trying what cannot work.
-        let mut first = AnyConnection::connect_with(&options).await.map_err(database)?;
-        first.execute(SETTINGS).await.map_err(database)?;
-        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut first).await.map_err(database)?;
-        first.close().await.map_err(database)?;
-        if !is_trusted(&version) {
-            return Err(OpenError::OldSqlite(version));
-        }
-
-        // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
-        let write = pool(1).connect_with(options.clone()).await.map_err(database)?;
-        let migrations = sqlx::migrate!();
-        migrations.run(&write).await.map_err(|source| OpenError::Migration { path: shown.clone(), source })?;
-        let read = pool(READERS).connect_with(options).await.map_err(database)?;
-        Ok(Self { read, write })
+    /// [`StoreError`].
+    pub async fn remembered_key(&self) -> Result<Option<String>, StoreError> {
+        let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'key_fingerprint'");
+        query.fetch_optional(&self.read).await.map_err(failed)
     }
 
     /// Closes all connections, after what they are doing.
@@ -86,54 +91,34 @@ impl SqlStore {
     }
 }
 
-fn pool(connections: u32) -> AnyPoolOptions {
+/// Brings the tables up to date, unless they are newer than can be understood.
+pub(crate) async fn migrate(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
+    MIGRATIONS.run(&mut *connection).await.map_err(|source| OpenError::Migration { path: path.to_owned(), source })?;
+    let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'needs_migration'");
+    let needed: String =
+        query.fetch_one(connection).await.map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
+    let known = MIGRATIONS.iter().map(|migration| migration.version).max();
+    if needed.parse().ok() > known {
+        return Err(OpenError::TooNew { path: path.to_owned() });
+    }
+    Ok(())
+}
+
+pub(crate) fn pool(connections: u32, limits: Limits) -> AnyPoolOptions {
     AnyPoolOptions::new()
         .max_connections(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .acquire_timeout(limits.acquire_timeout)
         .idle_timeout(None)
-        .max_lifetime(None)
-        // A file does not go away between two queries.
+        // A connection that broke while nobody used it is found out by whoever uses it next; asking first would double every call.
         .test_before_acquire(false)
-        .after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
 }
 
-fn is_trusted(version: &str) -> bool {
-    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
-    let mut next = || parts.next().unwrap_or(0);
-    (next(), next(), next()) >= OLDEST_SQLITE
-}
-
-pub(crate) async fn key_fingerprint(pool: &AnyPool, ours: &str) -> Result<String, StoreError> {
-    sqlx::query("INSERT INTO settings (name, value) VALUES ('key_fingerprint', $1) ON CONFLICT DO NOTHING")
-        .bind(ours)
-        .execute(pool)
-        .await
-        .map_err(failed)?;
-    sqlx::query_scalar("SELECT value FROM settings WHERE name = 'key_fingerprint'").fetch_one(pool).await.map_err(failed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn commits_are_synced_to_the_disk() {
-        let folder = tempfile::TempDir::new().unwrap();
-        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db")).await.unwrap();
-        for pool in [&store.read, &store.write] {
-            let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
-            let synchronous: i64 =
-                sqlx::query_scalar("SELECT synchronous FROM pragma_synchronous").fetch_one(pool).await.unwrap();
-            assert_eq!((mode.as_str(), synchronous), ("wal", 2), "2 is FULL");
-        }
-    }
-
-    #[test]
-    fn an_old_sqlite_is_refused() {
-        for (version, trusted) in
-            [("3.51.3", true), ("3.52.0", true), ("4.0.0", true), ("3.51.2", false), ("3.40.1", false), ("x", false)]
-        {
-            assert_eq!(is_trusted(version), trusted, "{version}");
-        }
-    }
+pub(crate) async fn key_fingerprint(connection: &mut AnyConnection, ours: &str) -> Result<String, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let insert = sqlx::query("INSERT INTO settings (name, value) VALUES ('key_fingerprint', $1) ON CONFLICT DO NOTHING");
+    insert.bind(ours).execute(&mut *transaction).await.map_err(failed)?;
+    let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'key_fingerprint'");
+    let remembered = query.fetch_one(&mut *transaction).await.map_err(failed)?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(remembered)
 }

@@ -39,7 +39,31 @@ impl Row<'_> {
 /// The engine's own words; they name tables and columns, never values.
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]
 pub(crate) fn failed(error: sqlx::Error) -> StoreError {
-    StoreError::Unavailable(error.to_string())
+    let words = error.to_string();
+    match &error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+            StoreError::Unavailable(words)
+        }
+        sqlx::Error::Database(database) => match database.code().as_deref() {
+            Some(GAVE_WAY | DEADLOCK) => StoreError::Contended(words),
+            Some(code) if is_passing(code) => StoreError::Unavailable(words),
+            _ => StoreError::Failed(words),
+        },
+        _ => StoreError::Failed(words),
+    }
+}
+
+// PostgreSQL's codes (appendix A of its manual): five characters, of which the first two are the class. SQLite's are shorter.
+const GAVE_WAY: &str = "40001";
+const DEADLOCK: &str = "40P01";
+const READ_ONLY: &str = "25006";
+const STATEMENT_TIMEOUT: &str = "57014";
+const LOCK_TIMEOUT: &str = "55P03";
+
+/// Whether the engine refuses for now: no connection (class 08), no resources (53), an operator's intervention (57), a standby.
+fn is_passing(code: &str) -> bool {
+    let class = ["08", "53", "57"].iter().any(|class| code.len() == 5 && code.starts_with(class));
+    class || [READ_ONLY, STATEMENT_TIMEOUT, LOCK_TIMEOUT].contains(&code)
 }
 
 pub(crate) fn insert_failed(error: sqlx::Error) -> InsertError {

@@ -5,13 +5,25 @@ use std::time::Duration;
 use account::store::{LoginCommit, LoginDone, LoginOutcome, Page, RefreshToken, Rotation, Spend};
 use account::{AccountNumber, Audience, Client, ObjectId, Session, SpentToken, StoreError, Timestamp, TokenHash};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, AnyPool};
+use sqlx::{AnyConnection, Connection};
 
+use crate::postgres::POSTGRES;
 use crate::row::{Row, failed};
 use crate::{gateways, mailings};
 
-pub(crate) async fn commit_login(pool: &AnyPool, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
+/// A query of whole sessions, by the names of their columns: a newer version may have added some.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!(
+            "SELECT account, audience_kind, audience, id, access_hash, access_expires_at, refresh_hash, refresh_expires_at, \
+             created_at, address, app_version, os FROM sessions ",
+            $rest
+        )
+    };
+}
+
+pub(crate) async fn commit_login(connection: &mut AnyConnection, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let outcome = try_commit(&mut transaction, login).await?;
     match outcome {
         LoginOutcome::Done(_) => transaction.commit().await.map_err(failed)?,
@@ -63,7 +75,12 @@ async fn touch_account(connection: &mut AnyConnection, login: &LoginCommit<'_>) 
 /// Whether logins at this audience are allowed: an application may have been forbidden to call since it called.
 pub(crate) async fn is_open(connection: &mut AnyConnection, audience: &Audience) -> Result<bool, StoreError> {
     let Audience::Application(id) = audience else { return Ok(true) };
-    let query = sqlx::query("SELECT id FROM applications WHERE id = $1 AND enabled = 1").bind(id.as_str().to_owned());
+    // It stays so until the end of the transaction: where several write at the same time, that takes a lock.
+    let query = match connection.backend_name() {
+        POSTGRES => "SELECT id FROM applications WHERE id = $1 AND enabled = 1 FOR SHARE",
+        _ => "SELECT id FROM applications WHERE id = $1 AND enabled = 1",
+    };
+    let query = sqlx::query(query).bind(id.as_str().to_owned());
     Ok(query.fetch_optional(connection).await.map_err(failed)?.is_some())
 }
 
@@ -72,7 +89,7 @@ async fn find(
     account: AccountNumber,
     audience: &Audience,
 ) -> Result<Option<Session>, StoreError> {
-    let query = sqlx::query("SELECT * FROM sessions WHERE account = $1 AND audience_kind = $2 AND audience = $3");
+    let query = sqlx::query(select!("WHERE account = $1 AND audience_kind = $2 AND audience = $3"));
     let query = query.bind(account.0).bind(audience.kind()).bind(audience.id().to_owned());
     query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
@@ -105,26 +122,26 @@ pub(crate) async fn put(connection: &mut AnyConnection, session: &Session) -> Re
 }
 
 pub(crate) async fn list(
-    pool: &AnyPool,
+    connection: &mut AnyConnection,
     account: Option<AccountNumber>,
-    page: Page<ObjectId>,
+    page: &Page<ObjectId>,
 ) -> Result<Vec<Session>, StoreError> {
-    let after = page.after.map_or_else(String::new, Into::into);
+    let after = page.after.as_ref().map_or("", |after| after.as_str());
     let query = match account {
-        None => sqlx::query("SELECT * FROM sessions WHERE id > $1 ORDER BY id LIMIT $2"),
-        Some(_) => sqlx::query("SELECT * FROM sessions WHERE id > $1 AND account = $3 ORDER BY id LIMIT $2"),
+        None => sqlx::query(select!("WHERE id > $1 ORDER BY id LIMIT $2")),
+        Some(_) => sqlx::query(select!("WHERE id > $1 AND account = $3 ORDER BY id LIMIT $2")),
     };
     let query = query.bind(after).bind(i64::from(page.limit));
     let query = match account {
         None => query,
         Some(account) => query.bind(account.0),
     };
-    query.fetch_all(pool).await.map_err(failed)?.iter().map(read).collect()
+    query.fetch_all(connection).await.map_err(failed)?.iter().map(read).collect()
 }
 
-pub(crate) async fn end(pool: &AnyPool, id: &ObjectId) -> Result<bool, StoreError> {
+pub(crate) async fn end(connection: &mut AnyConnection, id: &ObjectId) -> Result<bool, StoreError> {
     let delete = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id.as_str());
-    Ok(delete.execute(pool).await.map_err(failed)?.rows_affected() > 0)
+    Ok(delete.execute(connection).await.map_err(failed)?.rows_affected() > 0)
 }
 
 pub(crate) async fn end_all_of(connection: &mut AnyConnection, account: AccountNumber) -> Result<(), StoreError> {
@@ -147,21 +164,25 @@ pub(crate) async fn end_others(
     Ok(true)
 }
 
-pub(crate) async fn find_by_access(pool: &AnyPool, access: &TokenHash) -> Result<Option<Session>, StoreError> {
-    let query = sqlx::query("SELECT * FROM sessions WHERE access_hash = $1").bind(access.as_str());
-    query.fetch_optional(pool).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find_by_access(connection: &mut AnyConnection, access: &TokenHash) -> Result<Option<Session>, StoreError> {
+    let query = sqlx::query(select!("WHERE access_hash = $1")).bind(access.as_str());
+    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn find_by_refresh(pool: &AnyPool, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
-    let current = sqlx::query("SELECT * FROM sessions WHERE refresh_hash = $1").bind(refresh.as_str());
+pub(crate) async fn find_by_refresh(
+    connection: &mut AnyConnection,
+    refresh: &TokenHash,
+) -> Result<Option<RefreshToken>, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let current = sqlx::query(select!("WHERE refresh_hash = $1")).bind(refresh.as_str());
     if let Some(row) = current.fetch_optional(&mut *transaction).await.map_err(failed)? {
         return Ok(Some(RefreshToken::Current(read(&row)?)));
     }
-    let spent = sqlx::query("SELECT * FROM spent_tokens WHERE hash = $1").bind(refresh.as_str());
+    let spent = sqlx::query("SELECT session, access, successor, salt, spent_at, expires_at FROM spent_tokens WHERE hash = $1")
+        .bind(refresh.as_str());
     let Some(spent) = spent.fetch_optional(&mut *transaction).await.map_err(failed)? else { return Ok(None) };
     let spent = Row { table: "spent_tokens", row: &spent };
-    let session = sqlx::query("SELECT * FROM sessions WHERE id = $1").bind(spent.get::<String>("session")?);
+    let session = sqlx::query(select!("WHERE id = $1")).bind(spent.get::<String>("session")?);
     let Some(session) = session.fetch_optional(&mut *transaction).await.map_err(failed)? else { return Ok(None) };
     let spent = SpentToken {
         hash: refresh.clone(),
@@ -174,9 +195,9 @@ pub(crate) async fn find_by_refresh(pool: &AnyPool, refresh: &TokenHash) -> Resu
     Ok(Some(RefreshToken::Spent(read(&session)?, spent)))
 }
 
-pub(crate) async fn rotate(pool: &AnyPool, rotation: Rotation<'_>) -> Result<bool, StoreError> {
+pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: Rotation<'_>) -> Result<bool, StoreError> {
     let Rotation { session, spent, now } = rotation;
-    let mut transaction = pool.begin().await.map_err(failed)?;
+    let mut transaction = connection.begin().await.map_err(failed)?;
     let update = sqlx::query(
         "UPDATE sessions SET access_hash = $1, access_expires_at = $2, refresh_hash = $3, refresh_expires_at = $4 \
          WHERE id = $5 AND refresh_hash = $6",
@@ -214,25 +235,22 @@ pub(crate) async fn end_all_at(connection: &mut AnyConnection, kind: &'static st
 }
 
 pub(crate) async fn remember_nonce(
-    pool: &AnyPool,
+    connection: &mut AnyConnection,
     audience: &Audience,
     nonce: &str,
     now: Timestamp,
     keep: Duration,
 ) -> Result<bool, StoreError> {
-    let mut transaction = pool.begin().await.map_err(failed)?;
-    let forget = sqlx::query("DELETE FROM nonces WHERE seen_at < $1").bind(now.minus(keep).0);
-    forget.execute(&mut *transaction).await.map_err(failed)?;
     let insert = sqlx::query(
-        "INSERT INTO nonces (audience_kind, audience, nonce, seen_at) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        "INSERT INTO nonces (audience_kind, audience, nonce, expires_at) VALUES ($1, $2, $3, $4) \
+         ON CONFLICT (audience_kind, audience, nonce) DO UPDATE SET expires_at = excluded.expires_at WHERE nonces.expires_at < $5",
     )
     .bind(audience.kind())
-    .bind(audience.id().to_owned())
-    .bind(nonce.to_owned())
+    .bind(audience.id())
+    .bind(nonce)
+    .bind(now.plus(keep).0)
     .bind(now.0);
-    let new = insert.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
-    transaction.commit().await.map_err(failed)?;
-    Ok(new)
+    Ok(insert.execute(connection).await.map_err(failed)?.rows_affected() > 0)
 }
 
 fn read(row: &AnyRow) -> Result<Session, StoreError> {

@@ -14,5 +14,5 @@ pub use crate::hosts::Hosts;
 pub use crate::json::{JsonError, Object};
 pub use crate::request::{BODY_LIMIT, Incoming, Unreadable};
 pub use crate::request_id::{RequestId, name_requests};
-pub use crate::retry::with_retry_after;
+pub use crate::retry::{shortly, with_retry_after};
 pub use tower_http::catch_panic::CatchPanicLayer;

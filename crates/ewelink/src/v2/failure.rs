@@ -74,6 +74,8 @@ const fn said(error: u32, msg: &'static str) -> Said {
 }
 
 const OURS: Said = said(500, "internal error");
+/// Not now, but perhaps a little later.
+const BUSY: Said = Said { status: StatusCode::SERVICE_UNAVAILABLE, ..said(500, "the server is busy") };
 const UNKNOWN_TOKEN: Said = said(401, "the access token is invalid");
 const EXPIRED_TOKEN: Said = said(402, "the access token has expired");
 const WRONG_CODE: Said = said(10002, "wrong verification code");
@@ -118,12 +120,12 @@ impl Failure {
             Self::Close(CloseError::Code(error)) => code(error),
             Self::Refresh(RefreshError::Unknown | RefreshError::Reused) => said(401, "the refresh token is invalid"),
             Self::Refresh(RefreshError::Expired) => said(402, "the refresh token has expired"),
-            Self::Authenticate(AuthenticateError::Sealed(_) | AuthenticateError::Store(_))
-            | Self::Change(ChangeError::Store(_))
-            | Self::Close(CloseError::Store(_))
-            | Self::Refresh(RefreshError::Store(_))
-            | Self::Store(_)
-            | Self::Panicked => OURS,
+            Self::Authenticate(AuthenticateError::Store(error))
+            | Self::Change(ChangeError::Store(error))
+            | Self::Close(CloseError::Store(error))
+            | Self::Refresh(RefreshError::Store(error))
+            | Self::Store(error) => store(error),
+            Self::Authenticate(AuthenticateError::Sealed(_)) | Self::Panicked => OURS,
         }
     }
 
@@ -158,9 +160,9 @@ fn login(error: &LoginError) -> Said {
         LoginError::AccountDisabled => DISABLED,
         LoginError::ApplicationDisabled => UNKNOWN_APPLICATION,
         LoginError::Hash(error) => hash(error),
+        LoginError::Store(error) => store(error),
         // An application has neither device nor gateway, and the dialect no nonce that is used once.
-        LoginError::Store(_)
-        | LoginError::Replayed
+        LoginError::Replayed
         | LoginError::DeviceUnknown
         | LoginError::GatewayMissing
         | LoginError::GatewayUnknown
@@ -179,8 +181,9 @@ fn send(error: &SendError) -> Said {
         SendError::Registered => REGISTERED,
         SendError::TooOften { .. } => Said { status: StatusCode::TOO_MANY_REQUESTS, ..said(160_038, "too often") },
         SendError::NotSent(_) => said(504, "the verification code could not be sent"),
+        SendError::Store(error) => store(error),
         // The dialect mails no links.
-        SendError::NotActivated | SendError::AlreadyActive | SendError::AccountDisabled | SendError::Store(_) => OURS,
+        SendError::NotActivated | SendError::AlreadyActive | SendError::AccountDisabled => OURS,
     }
 }
 
@@ -191,11 +194,9 @@ fn register(error: &RegisterError) -> Said {
         RegisterError::Code(error) => code(error),
         RegisterError::ApplicationDisabled => UNKNOWN_APPLICATION,
         RegisterError::Hash(error) => hash(error),
+        RegisterError::Store(error) => store(error),
         // The dialect knows no user names and mails no links.
-        RegisterError::UserNameMalformed(_)
-        | RegisterError::UserNameTaken
-        | RegisterError::TooOften { .. }
-        | RegisterError::Store(_) => OURS,
+        RegisterError::UserNameMalformed(_) | RegisterError::UserNameTaken | RegisterError::TooOften { .. } => OURS,
     }
 }
 
@@ -207,14 +208,15 @@ fn reset(error: &ResetError) -> Said {
         ResetError::Code(error) => code(error),
         ResetError::ApplicationDisabled => UNKNOWN_APPLICATION,
         ResetError::Hash(error) => hash(error),
-        ResetError::Link(_) | ResetError::Store(_) => OURS,
+        ResetError::Store(error) => store(error),
+        ResetError::Link(_) => OURS,
     }
 }
 
 fn code(error: &CodeError) -> Said {
     match error {
         CodeError::Wrong | CodeError::Used | CodeError::Expired => WRONG_CODE,
-        CodeError::Store(_) => OURS,
+        CodeError::Store(error) => store(error),
     }
 }
 
@@ -222,15 +224,19 @@ fn token(error: &TokenError) -> Said {
     match error {
         TokenError::Unknown => UNKNOWN_TOKEN,
         TokenError::Expired => EXPIRED_TOKEN,
-        TokenError::Store(_) => OURS,
+        TokenError::Store(error) => store(error),
     }
 }
 
 fn hash(error: &HashError) -> Said {
     match error {
-        HashError::Overloaded { .. } => Said { status: StatusCode::SERVICE_UNAVAILABLE, ..said(500, "the server is busy") },
+        HashError::Overloaded { .. } => BUSY,
         HashError::Broken(_) => OURS,
     }
+}
+
+fn store(error: &StoreError) -> Said {
+    if error.passes() { BUSY } else { OURS }
 }
 
 impl IntoResponse for Failure {
@@ -238,6 +244,6 @@ impl IntoResponse for Failure {
         let Said { status, error, msg } = self.said();
         let data = self.region().map_or_else(|| json!({}), |region| json!({ "region": region }));
         let response = (status, JSON, Json(Envelope { error, msg, data })).into_response();
-        with_retry_after(response, self.retry_after())
+        with_retry_after(response, self.retry_after().or_else(|| wire::shortly(status)))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use account::{
     AuthenticateError, ChangeError, CodeError, HashError, LoginError, RefreshError, Region, RegisterError, ResetError, SendError,
-    TokenError,
+    StoreError, TokenError,
 };
 use axum::Json;
 use axum::http::StatusCode;
@@ -16,6 +16,9 @@ use crate::JSON;
 
 /// Our own fault.
 const OURS: (StatusCode, u32) = (StatusCode::INTERNAL_SERVER_ERROR, 500);
+
+/// Not now, but perhaps a little later (§5).
+const BUSY: (StatusCode, u32) = (StatusCode::SERVICE_UNAVAILABLE, 500);
 
 /// Why a request failed. The words are for the log.
 #[derive(Debug, thiserror::Error)]
@@ -85,7 +88,8 @@ impl Failure {
             Self::NoApplication | Self::NotSigned | Self::ClockSkew => (StatusCode::OK, 406),
             Self::Authenticate(error) => match error {
                 AuthenticateError::Unknown | AuthenticateError::Disabled | AuthenticateError::Signature => (StatusCode::OK, 406),
-                AuthenticateError::Sealed(_) | AuthenticateError::Store(_) => OURS,
+                AuthenticateError::Store(error) => Self::store_codes(error),
+                AuthenticateError::Sealed(_) => OURS,
             },
             Self::Login(error) => Self::login_codes(error),
             Self::Send(error) => Self::send_codes(error),
@@ -95,12 +99,12 @@ impl Failure {
                 ChangeError::Token(error) => Self::token_codes(error),
                 ChangeError::PasswordWrong => (StatusCode::OK, 405),
                 ChangeError::Hash(error) => Self::hash_codes(error),
-                ChangeError::Store(_) => OURS,
+                ChangeError::Store(error) => Self::store_codes(error),
             },
             Self::Refresh(error) => match error {
                 RefreshError::Unknown | RefreshError::Reused => (StatusCode::OK, 401),
                 RefreshError::Expired => (StatusCode::OK, 402),
-                RefreshError::Store(_) => OURS,
+                RefreshError::Store(error) => Self::store_codes(error),
             },
             Self::Unreadable(Unreadable::TooLarge) => (StatusCode::PAYLOAD_TOO_LARGE, 413),
             Self::Unreadable(Unreadable::TooSlow) => (StatusCode::REQUEST_TIMEOUT, 408),
@@ -112,15 +116,19 @@ impl Failure {
 
     fn hash_codes(error: &HashError) -> (StatusCode, u32) {
         match error {
-            HashError::Overloaded { .. } => (StatusCode::SERVICE_UNAVAILABLE, 500),
+            HashError::Overloaded { .. } => BUSY,
             HashError::Broken(_) => OURS,
         }
+    }
+
+    fn store_codes(error: &StoreError) -> (StatusCode, u32) {
+        if error.passes() { BUSY } else { OURS }
     }
 
     fn code_codes(error: &CodeError) -> (StatusCode, u32) {
         match error {
             CodeError::Wrong | CodeError::Used | CodeError::Expired => (StatusCode::OK, 498),
-            CodeError::Store(_) => OURS,
+            CodeError::Store(error) => Self::store_codes(error),
         }
     }
 
@@ -128,7 +136,7 @@ impl Failure {
         match error {
             TokenError::Unknown => (StatusCode::OK, 401),
             TokenError::Expired => (StatusCode::OK, 402),
-            TokenError::Store(_) => OURS,
+            TokenError::Store(error) => Self::store_codes(error),
         }
     }
 
@@ -141,8 +149,9 @@ impl Failure {
             SendError::Registered => (StatusCode::OK, 409),
             SendError::NotSent(_) => (StatusCode::OK, 504),
             SendError::TooOften { .. } => (StatusCode::OK, 160_038),
+            SendError::Store(error) => Self::store_codes(error),
             // The dialect mails no links.
-            SendError::NotActivated | SendError::AlreadyActive | SendError::AccountDisabled | SendError::Store(_) => OURS,
+            SendError::NotActivated | SendError::AlreadyActive | SendError::AccountDisabled => OURS,
         }
     }
 
@@ -153,11 +162,9 @@ impl Failure {
             RegisterError::Code(error) => Self::code_codes(error),
             RegisterError::ApplicationDisabled => (StatusCode::OK, 406),
             RegisterError::Hash(error) => Self::hash_codes(error),
+            RegisterError::Store(error) => Self::store_codes(error),
             // The dialect knows no user names and mails no links.
-            RegisterError::UserNameMalformed(_)
-            | RegisterError::UserNameTaken
-            | RegisterError::TooOften { .. }
-            | RegisterError::Store(_) => OURS,
+            RegisterError::UserNameMalformed(_) | RegisterError::UserNameTaken | RegisterError::TooOften { .. } => OURS,
         }
     }
 
@@ -169,7 +176,8 @@ impl Failure {
             ResetError::Code(error) => Self::code_codes(error),
             ResetError::ApplicationDisabled => (StatusCode::OK, 406),
             ResetError::Hash(error) => Self::hash_codes(error),
-            ResetError::Link(_) | ResetError::Store(_) => OURS,
+            ResetError::Store(error) => Self::store_codes(error),
+            ResetError::Link(_) => OURS,
         }
     }
 
@@ -181,9 +189,9 @@ impl Failure {
             LoginError::PasswordWrong => (StatusCode::OK, 401),
             LoginError::NotActivated | LoginError::ActivationLapsed | LoginError::AccountDisabled => (StatusCode::OK, 402),
             LoginError::Hash(error) => Self::hash_codes(error),
+            LoginError::Store(error) => Self::store_codes(error),
             // An application has neither device nor gateway, and logs in with a password.
-            LoginError::Store(_)
-            | LoginError::CodeWrong(_)
+            LoginError::CodeWrong(_)
             | LoginError::DeviceUnknown
             | LoginError::GatewayMissing
             | LoginError::GatewayUnknown
@@ -220,6 +228,6 @@ impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, error) = self.codes();
         let response = (status, JSON, Json(Body { error, region: self.region() })).into_response();
-        with_retry_after(response, self.retry_after())
+        with_retry_after(response, self.retry_after().or_else(|| wire::shortly(status)))
     }
 }

@@ -1,0 +1,24 @@
+//! What is of no more use goes.
+
+use account::{StoreError, Timestamp};
+use sqlx::AnyConnection;
+
+use crate::row::failed;
+
+/// Each by itself: nothing here must be true together with anything else, and whoever needs a row does not wait for all the others.
+pub(crate) async fn forget(connection: &mut AnyConnection, now: Timestamp, old: Timestamp) -> Result<(), StoreError> {
+    let give_up = "UPDATE messages SET due_at = NULL, last_error = COALESCE(last_error, 'out of time') \
+                   WHERE expires_at <= $1 AND due_at IS NOT NULL";
+    for (statement, before) in [
+        ("DELETE FROM nonces WHERE expires_at < $1", now),
+        (give_up, now),
+        ("DELETE FROM messages WHERE expires_at <= $1", old),
+        ("DELETE FROM codes WHERE expires_at <= $1", old),
+        ("DELETE FROM links WHERE expires_at <= $1", old),
+        ("DELETE FROM sendings WHERE sent_at <= $1", old),
+        ("DELETE FROM addressees WHERE sent_at <= $1", old),
+    ] {
+        sqlx::query(statement).bind(before.0).execute(&mut *connection).await.map_err(failed)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,147 @@
+//! What is PostgreSQL's own: whom to trust, and what every connection must keep to.
+
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use sqlx::any::AnyConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
+use sqlx::{AnyConnection, Connection};
+use url::Url;
+
+use crate::SqlStore;
+use crate::open::{self, Limits, OpenError};
+
+/// What sqlx calls the engine.
+pub(crate) const POSTGRES: &str = "PostgreSQL";
+
+/// Every connection's settings: what is acknowledged is durable, on a synchronous standby too; transactions are what the queries were
+/// written for; and what the engine finds worth mentioning is not the operator's business.
+const SETTINGS: [(&str, &str); 4] = [
+    ("application_name", "hearthgate"),
+    ("options[synchronous_commit]", "on"),
+    ("options[default_transaction_isolation]", "read committed"),
+    ("options[client_min_messages]", "warning"),
+];
+
+impl SqlStore {
+    /// Opens the PostgreSQL database at `url` (`postgres://user:password@host/database?sslrootcert=file`) and brings its tables up to
+    /// date. Any number of processes may use it at the same time, and open it at the same time.
+    ///
+    /// Beyond this machine the server must prove who it is (`sslmode` `verify-full`, which is the default there, or `verify-ca`).
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn postgres(url: &str, limits: Limits) -> Result<Self, OpenError> {
+        sqlx::any::install_default_drivers();
+        let url = checked(url)?;
+        let shown = shown(&url);
+        let database = |source| OpenError::Database { path: shown.clone(), source };
+
+        // Looked at with one connection first, which may wait for another process that changes the tables at the same time.
+        let patient = AnyConnectOptions::from_str(url.as_str()).map_err(database)?;
+        let mut first = AnyConnection::connect_with(&patient).await.map_err(database)?;
+        if is_standby(&mut first).await.map_err(database)? {
+            return Err(OpenError::Standby { path: shown });
+        }
+        open::migrate(&mut first, &shown).await?;
+        first.close().await.map_err(database)?;
+
+        let options = AnyConnectOptions::from_str(bound(url, limits).as_str()).map_err(database)?;
+        let pool = open::pool(limits.connections, limits).after_connect(|connection, _| Box::pin(refuse_standby(connection)));
+        let pool = pool.connect_with(options).await.map_err(database)?;
+        Ok(Self { read: pool.clone(), write: pool, patience: limits.timeout })
+    }
+}
+
+/// Reads a URL and sees to it that the server beyond it will be checked.
+fn checked(url: &str) -> Result<Url, OpenError> {
+    // What is wrong with it is told without telling it: it holds a password.
+    let malformed = || OpenError::Url("it is not of the form postgres://user:password@host:5432/database".into());
+    let mut url = Url::parse(url).map_err(|_| malformed())?;
+    if !matches!(url.scheme(), "postgres" | "postgresql") {
+        return Err(malformed());
+    }
+    let options = PgConnectOptions::from_str(url.as_str()).map_err(|_| malformed())?;
+    let host = options.get_host();
+    let nearby = options.get_socket().is_some()
+        || host == "localhost"
+        || host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    match options.get_ssl_mode() {
+        _ if nearby => {}
+        PgSslMode::VerifyFull | PgSslMode::VerifyCa => {}
+        PgSslMode::Prefer => drop(url.query_pairs_mut().append_pair("sslmode", "verify-full")),
+        PgSslMode::Disable | PgSslMode::Allow | PgSslMode::Require => {
+            return Err(OpenError::Url(format!(
+                "the sslmode does not check who {host} is: use sslmode=verify-full, with sslrootcert=FILE for an authority of your own"
+            )));
+        }
+    }
+    url.query_pairs_mut().extend_pairs(SETTINGS);
+    Ok(url)
+}
+
+/// The URL without what is secret in it.
+fn shown(url: &Url) -> String {
+    format!("postgres://{}{}", url.host_str().unwrap_or_default(), url.path())
+}
+
+/// Nothing runs or waits without end, not even when this process is gone.
+fn bound(mut url: Url, limits: Limits) -> Url {
+    let timeout = limits.timeout.as_millis().to_string();
+    let bounds = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+    url.query_pairs_mut().extend_pairs(bounds.map(|bound| (format!("options[{bound}]"), &timeout)));
+    url
+}
+
+async fn is_standby(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await
+}
+
+/// After a failover the old address may lead to a standby for a while.
+async fn refuse_standby(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+    match is_standby(connection).await? {
+        false => Ok(()),
+        true => Err(sqlx::Error::Io(std::io::Error::other("the database is a standby"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_is_not_checked_is_refused() {
+        for (url, checked_by) in [
+            ("postgres://a:b@db.example.com/hearthgate", Some("verify-full")),
+            ("postgres://a:b@db.example.com/hearthgate?sslmode=verify-ca", Some("verify-ca")),
+            ("postgres://a:b@192.0.2.1/hearthgate?sslmode=verify-full", Some("verify-full")),
+            ("postgres://a:b@db.example.com/hearthgate?sslmode=prefer", Some("verify-full")),
+            ("postgres://a:b@db.example.com/hearthgate?sslmode=require", None),
+            ("postgres://a:b@db.example.com/hearthgate?sslmode=allow", None),
+            ("postgres://a:b@192.0.2.1/hearthgate?sslmode=disable", None),
+            ("postgres://a:b@localhost/hearthgate", Some("prefer")),
+            ("postgres://a:b@127.0.0.1/hearthgate?sslmode=disable", Some("disable")),
+            ("postgres://a:b@[::1]/hearthgate?sslmode=disable", Some("disable")),
+            ("postgres:///hearthgate?host=/run/postgresql&user=a", Some("prefer")),
+        ] {
+            let mode = checked(url).ok().map(|url| PgConnectOptions::from_str(url.as_str()).unwrap().get_ssl_mode());
+            let mode = mode.map(|mode| match mode {
+                PgSslMode::VerifyFull => "verify-full",
+                PgSslMode::VerifyCa => "verify-ca",
+                PgSslMode::Prefer => "prefer",
+                PgSslMode::Disable => "disable",
+                PgSslMode::Allow | PgSslMode::Require => "unchecked",
+            });
+            assert_eq!(mode, checked_by, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_password_is_not_repeated() {
+        for url in ["postgres://anna:secret@db example/x", "secret", "postgres://anna:secret@h:99999/x", "mysql://:secret@h/x"] {
+            let refused = checked(url).unwrap_err().to_string();
+            assert!(refused.contains("postgres://user:password@host") && !refused.contains("secret"), "{refused}");
+        }
+        assert_eq!(shown(&checked("postgres://anna:secret@localhost:1/x?password=secret").unwrap()), "postgres://localhost/x");
+    }
+}

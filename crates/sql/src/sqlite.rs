@@ -1,0 +1,87 @@
+//! What is SQLite's own: a file, one writer, and when a commit is durable.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use sqlx::any::AnyConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AnyConnection, ConnectOptions, Connection, Executor};
+
+use crate::SqlStore;
+use crate::open::{self, Limits, OpenError};
+
+/// The oldest SQLite that is trusted: before it, a WAL reset that met a concurrent write and checkpoint could corrupt the database.
+pub const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
+
+/// Durable before it is acknowledged: the log is synced at every commit.
+const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;";
+
+/// Connections that read at the same time. Reading takes microseconds; each connection costs a thread and a page cache.
+const READERS: u32 = 4;
+
+impl SqlStore {
+    /// Opens the SQLite database in the file `path`, making it if need be, and brings its tables up to date.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn sqlite(path: &Path, limits: Limits) -> Result<Self, OpenError> {
+        sqlx::any::install_default_drivers();
+        let shown = path.display().to_string();
+        let database = |source| OpenError::Database { path: shown.clone(), source };
+        // sqlx encodes everything else in a path that means something in a URL, but not the sign that it encodes with.
+        let encoded = shown.replace('%', "%25");
+        let url = SqliteConnectOptions::new().filename(encoded).create_if_missing(true).to_url_lossy();
+        let options = AnyConnectOptions::from_str(url.as_str()).map_err(database)?;
+
+        // Looked at with one connection first: a pool would go on trying what cannot work.
+        let mut first = AnyConnection::connect_with(&options).await.map_err(database)?;
+        first.execute(SETTINGS).await.map_err(database)?;
+        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut first).await.map_err(database)?;
+        if !is_trusted(&version) {
+            return Err(OpenError::OldSqlite(version));
+        }
+        open::migrate(&mut first, &shown).await?;
+        first.close().await.map_err(database)?;
+
+        let pool = |connections| {
+            let pool = open::pool(connections, limits).max_lifetime(None);
+            pool.after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
+        };
+        // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
+        let write = pool(1).connect_with(options.clone()).await.map_err(database)?;
+        let read = pool(READERS).connect_with(options).await.map_err(database)?;
+        Ok(Self { read, write, patience: limits.timeout })
+    }
+}
+
+fn is_trusted(version: &str) -> bool {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    let mut next = || parts.next().unwrap_or(0);
+    (next(), next(), next()) >= OLDEST_SQLITE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn commits_are_synced_to_the_disk() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+        for pool in [&store.read, &store.write] {
+            let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
+            let synchronous: i64 =
+                sqlx::query_scalar("SELECT synchronous FROM pragma_synchronous").fetch_one(pool).await.unwrap();
+            assert_eq!((mode.as_str(), synchronous), ("wal", 2), "2 is FULL");
+        }
+    }
+
+    #[test]
+    fn an_old_sqlite_is_refused() {
+        for (version, trusted) in
+            [("3.51.3", true), ("3.52.0", true), ("4.0.0", true), ("3.51.2", false), ("3.40.1", false), ("x", false)]
+        {
+            assert_eq!(is_trusted(version), trusted, "{version}");
+        }
+    }
+}

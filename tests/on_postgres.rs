@@ -1,0 +1,25 @@
+//! End to end on PostgreSQL: every test that is not about a database in a file, and what only PostgreSQL can do.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+/// Whether the databases are PostgreSQL's.
+const ON_POSTGRES: bool = true;
+
+mod bad_input;
+mod canary;
+mod command_line;
+mod concurrency;
+mod dev;
+mod ewelink_life;
+mod ewelink_login;
+mod fantem_life;
+mod fantem_login;
+mod geoip;
+mod import;
+mod lives;
+mod log;
+mod messages;
+mod one_account;
+mod pages;
+mod real_client;
+mod server_life;
+mod support;
