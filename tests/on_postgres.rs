@@ -18,6 +18,7 @@ mod import;
 mod lives;
 mod log;
 mod messages;
+mod nodes;
 mod one_account;
 mod pages;
 mod real_client;

@@ -1,0 +1,269 @@
+//! Several nodes on one database, which do not talk to one another.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::task::JoinSet;
+
+use crate::support::app::App;
+use crate::support::calls::md5;
+use crate::support::server::{hearthgate, run};
+use crate::support::{Answer, Fantem, Server, postgres};
+
+const KEY: &str = "ab3f0bfa1c1d0e7e9a6f5d4c3b2a190817263544536271809f8e7d6c5b4a3928";
+const PHONE: &str = "+8613123456789";
+
+/// A database of its own, by the name of the test.
+fn database(test: &str) -> String {
+    postgres::database(&format!("nodes_{test}_{}", std::process::id()))
+}
+
+fn node(database: &str) -> Server {
+    Server::dev_with(&[
+        ("HEARTHGATE_STORE", database),
+        ("HEARTHGATE_MASTER_KEY", KEY),
+        ("HEARTHGATE_HASH__MAX_WAIT", "10m"),
+        ("HEARTHGATE_DATABASE__ACQUIRE_TIMEOUT", "10m"),
+        ("HEARTHGATE_DATABASE__TIMEOUT", "10m"),
+    ])
+}
+
+/// Nodes that start at the same time.
+fn nodes<const N: usize>(test: &str) -> [Server; N] {
+    let database = database(test);
+    std::thread::scope(|scope| {
+        let starting = [(); N].map(|()| scope.spawn(|| node(&database)));
+        starting.map(|starting| starting.join().unwrap())
+    })
+}
+
+async fn log_in(app: &App) -> Answer {
+    let answer = app.v8("/api/user/login", json!({ "phoneNumber": PHONE, "password": "12345678" })).await;
+    assert_eq!(answer.body["region"], "cn", "{}", answer.body);
+    answer
+}
+
+async fn is_in(app: &App, at: &str) -> bool {
+    match app.v2_as(at, Method::GET, "/v2/user/profile", Value::Null).await.body["error"].as_u64() {
+        Some(0) => true,
+        Some(401) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Does the same at every node, several times, all at once.
+async fn everywhere<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    nodes: &[Server],
+    times: usize,
+    call: impl Fn(App, usize) -> F,
+) -> Vec<T> {
+    let mut calls = JoinSet::new();
+    for time in 0..times {
+        for (index, node) in nodes.iter().enumerate() {
+            calls.spawn(call(App::new(node), time * nodes.len() + index));
+        }
+    }
+    calls.join_all().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_login_on_one_ends_the_session_on_another() {
+    let nodes: [Server; 5] = nodes("sessions");
+    let mut before: Option<String> = None;
+    for node in nodes.iter().chain(&nodes) {
+        let at = log_in(&App::new(node)).await.text("/at");
+        for other in &nodes {
+            assert!(is_in(&App::new(other), &at).await);
+            if let Some(before) = &before {
+                assert!(!is_in(&App::new(other), before).await);
+            }
+        }
+        before = Some(at);
+    }
+    nodes[0].operate(&["app", "disable", crate::support::calls::APPID]);
+    assert!(!is_in(&App::new(&nodes[1]), &before.unwrap()).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_race_for_one_session() {
+    let nodes: [Server; 3] = nodes("logins");
+    let mut tokens = everywhere(&nodes, 30, async |app, _| log_in(&app).await.text("/at")).await;
+    tokens.sort();
+    tokens.dedup();
+    assert_eq!(tokens.len(), 90, "each login has a token of its own");
+    let mut good = 0;
+    for at in &tokens {
+        good += usize::from(is_in(&App::new(&nodes[1]), at).await);
+    }
+    assert_eq!(good, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_race_for_one_cube() {
+    let nodes: [Server; 3] = nodes("cubes");
+    for person in 0..30 {
+        nodes[person % 3].create_account(&["--username", &format!("person{person}")], "correct horse");
+    }
+    nodes[0].operate(&["device", "register", "phone", "--kind", "android_phone"]);
+    nodes[1].operate(&["cube", "register", "FREE"]);
+    let mut logins = JoinSet::new();
+    for person in 0..30 {
+        let fantem = Fantem::new(&nodes[person % 3]);
+        logins.spawn(async move {
+            let (name, password) = (format!("person{person}"), md5("correct horse"));
+            let login = [("username", name.as_str()), ("password", &password), ("uuid", "phone"), ("cubeSn", "FREE")];
+            fantem.login(&login).await.body["code"].as_i64().unwrap()
+        });
+    }
+    let codes = logins.join_all().await;
+    let count = |code: i64| codes.iter().filter(|seen| **seen == code).count();
+    assert_eq!((count(1), count(114)), (1, 29), "{codes:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_race_for_one_code() {
+    let nodes: [Server; 3] = nodes("codes");
+    let new = "+8613100000077";
+    let sent = App::new(&nodes[0]).v8("/api/sms", json!({ "sendType": "0", "to": new })).await;
+    assert_eq!(sent.body["error"], 0);
+    let body = json!({ "phoneNumber": new, "verificationCode": nodes[0].code_for(new), "password": "a new password" });
+    let register = |app: App, _| {
+        let body = body.clone();
+        async move { app.v8("/api/user/register", body).await.body }
+    };
+    let answers = everywhere(&nodes, 1, register).await;
+    assert_eq!(answers.iter().filter(|answer| answer["at"].is_string()).count(), 1, "{answers:?}");
+
+    // Five tries, wherever they are made.
+    let other = "+8613100000078";
+    assert_eq!(App::new(&nodes[1]).v8("/api/sms", json!({ "sendType": "0", "to": other })).await.body["error"], 0);
+    let right = nodes[1].code_for(other);
+    let wrong = |app: App, guess: usize| {
+        let code = (guess..).map(|code| format!("{code:06}")).find(|code| *code != right).unwrap();
+        let body = json!({ "phoneNumber": other, "verificationCode": code, "password": "a new password" });
+        async move { app.v8("/api/user/register", body).await.body }
+    };
+    let refused = everywhere(&nodes, 2, wrong).await;
+    assert!(refused.iter().all(|answer| answer["error"] == 498), "{refused:?}");
+    let body = json!({ "phoneNumber": other, "verificationCode": right, "password": "a new password" });
+    assert_eq!(App::new(&nodes[2]).v8("/api/user/register", body).await.body, json!({ "error": 498 }));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_gets_no_more_messages_from_many_nodes() {
+    let nodes: [Server; 3] = nodes("limits");
+    let send = async |app: App, _| app.v8("/api/sms", json!({ "sendType": "0", "to": "+8613100000079" })).await.body;
+    let answers = everywhere(&nodes, 3, send).await;
+    assert_eq!(answers.iter().filter(|answer| answer["error"] == 0).count(), 3, "three a minute: {answers:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_race_for_one_refresh_token() {
+    let nodes: [Server; 3] = nodes("refreshes");
+    let rt = log_in(&App::new(&nodes[0])).await.text("/rt");
+    let refresh = |app: App, _| {
+        let rt = rt.clone();
+        async move { app.v8_get("/api/user/refresh", &[("rt", &rt)]).await }
+    };
+    let mut pairs =
+        everywhere(&nodes, 3, refresh).await.iter().map(|pair| [pair.text("/at"), pair.text("/rt")]).collect::<Vec<_>>();
+    pairs.sort();
+    pairs.dedup();
+    let [[at, next]] = &pairs[..] else { panic!("one pair for all: {pairs:?}") };
+    assert!(is_in(&App::new(&nodes[1]), at).await);
+    let newer = App::new(&nodes[2]).v8_get("/api/user/refresh", &[("rt", next)]).await.text("/at");
+    // Who still has the first one is somebody else: the session ends, on every node.
+    assert_eq!(App::new(&nodes[0]).v8_get("/api/user/refresh", &[("rt", &rt)]).await.body, json!({ "error": 401 }));
+    assert!(!is_in(&App::new(&nodes[1]), &newer).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_is_seen_on_every_node() {
+    let nodes: [Server; 3] = nodes("replays");
+    let made = nodes[0].operate(&["app", "create", "--name", "strict", "--profile", "strict"]);
+    let (appid, secret) = (made["appid"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned());
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let body = json!({ "phoneNumber": PHONE, "password": "12345678", "ts": now, "nonce": "abcd1234" });
+    let replay = |app: App, _| {
+        let (app, body) = (app.as_application(&appid, &secret), body.clone());
+        async move { app.v8("/api/user/login", body).await.body }
+    };
+    let answers = everywhere(&nodes, 3, replay).await;
+    assert_eq!(answers.iter().filter(|answer| answer["at"].is_string()).count(), 1, "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| answer["error"] == 406).count(), 8, "{answers:?}");
+}
+
+/// Every node must have the same master key, and is told so before it does anything.
+#[test]
+fn a_node_without_the_key_does_not_start() {
+    let database = database("keys");
+    drop(node(&database));
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let start = |key: Option<&str>| {
+        let mut command = hearthgate(["serve", "--http", "127.0.0.1:0"]);
+        command.arg("--data").arg(&data).env("HEARTHGATE_STORE", &database);
+        command.envs(key.map(|key| ("HEARTHGATE_MASTER_KEY", key)));
+        let output = run(&mut command, "");
+        assert!(!output.status.success());
+        String::from_utf8(output.stderr).unwrap()
+    };
+    let said = start(None);
+    assert!(said.contains("is missing") && said.contains("copy another node's"), "{said}");
+    assert!(!data.join("master.key").exists(), "none was made up");
+    assert!(start(Some(&"ab".repeat(32))).contains("the master key is not the one that the database was made with"));
+}
+
+/// A newer version may add to the tables while this one runs and starts.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_newer_version_may_run_beside() {
+    let database = database("versions");
+    let old = node(&database);
+    let app = App::new(&old);
+    let before = log_in(&app).await;
+    for statement in [
+        "ALTER TABLE accounts ADD COLUMN future TEXT",
+        "ALTER TABLE sessions ADD COLUMN future BIGINT NOT NULL DEFAULT 0",
+        "ALTER TABLE applications ADD COLUMN future TEXT",
+        "ALTER TABLE gateways ADD COLUMN future TEXT",
+        "ALTER TABLE devices ADD COLUMN future TEXT",
+        "ALTER TABLE messages ADD COLUMN future TEXT",
+        "CREATE TABLE future (id TEXT PRIMARY KEY)",
+        "INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) VALUES (9999, 'x', true, '', 1)",
+    ] {
+        postgres::psql(&database, statement).unwrap();
+    }
+    assert!(is_in(&app, &before.text("/at")).await);
+    assert_eq!(app.v8_get("/api/user/refresh", &[("rt", &before.text("/rt"))]).await.text("/at").len(), 40);
+    assert_eq!(Fantem::new(&old).login(&[]).await.body["code"], 1);
+    assert_eq!(app.v8("/api/sms", json!({ "sendType": "0", "to": "+8613100000080" })).await.body["error"], 0);
+
+    let again = node(&database);
+    let at = log_in(&App::new(&again)).await.text("/at");
+    assert!(is_in(&app, &at).await);
+    postgres::psql(&database, "UPDATE settings SET value = '9999' WHERE name = 'needs_migration'").unwrap();
+    drop(again);
+    let folder = TempDir::new().unwrap();
+    let said = run(hearthgate(["account", "list", "--data"]).arg(folder.path()).env("HEARTHGATE_STORE", &database), "");
+    let said = String::from_utf8(said.stderr).unwrap();
+    assert!(said.contains("is a newer version's") && said.contains("update hearthgate"), "{said}");
+    assert!(is_in(&app, &at).await, "who runs already goes on");
+}
+
+/// An operator's mistakes are one sentence, which does not repeat the password.
+#[test]
+fn a_database_that_cannot_be_used() {
+    let folder = TempDir::new().unwrap();
+    let refused = |store: &str| {
+        let output = run(hearthgate(["serve", "--data"]).arg(folder.path().join("data")).env("HEARTHGATE_STORE", store), "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success() && said.lines().count() == 1 && !said.contains("hush"), "{said}");
+        said
+    };
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert!(refused(&format!("postgres://me:hush@{closed}/x")).contains("cannot open the database postgres://127.0.0.1/x"));
+    assert!(refused("postgres://me:hush@db.example.com/x?sslmode=require").contains("use sslmode=verify-full"));
+    assert!(refused("mysql://me:hush@db.example.com/x").contains("is not of the form postgres://"));
+    let missing = format!("{}/there_is_no_such_database", std::env::var("TEST_POSTGRES").unwrap());
+    assert!(refused(&missing).contains("does not exist"));
+}
