@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use crate::cluster::Postgres;
 use crate::support::app::App;
 use crate::support::calls::md5;
 use crate::support::server::{hearthgate, run};
@@ -182,7 +183,7 @@ async fn a_replay_is_seen_on_every_node() {
     let nodes: [Server; 3] = nodes("replays");
     let made = nodes[0].operate(&["app", "create", "--name", "strict", "--profile", "strict"]);
     let (appid, secret) = (made["appid"].as_str().unwrap().to_owned(), made["secret"].as_str().unwrap().to_owned());
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
     let body = json!({ "phoneNumber": PHONE, "password": "12345678", "ts": now, "nonce": "abcd1234" });
     let replay = |app: App, _| {
         let (app, body) = (app.as_application(&appid, &secret), body.clone());
@@ -266,4 +267,36 @@ fn a_database_that_cannot_be_used() {
     assert!(refused("mysql://me:hush@db.example.com/x").contains("is not of the form postgres://"));
     let missing = format!("{}/there_is_no_such_database", std::env::var("TEST_POSTGRES").unwrap());
     assert!(refused(&missing).contains("does not exist"));
+}
+
+/// Beyond this machine nothing is told to a server that cannot prove who it is.
+#[test]
+fn a_database_proves_who_it_is() {
+    let dev = Server::dev();
+    let server = Postgres::start(&[]);
+    for name in ["cert.pem", "key.pem"] {
+        server.put(name, &std::fs::read(dev.data().join(name)).unwrap());
+    }
+    for setting in ["ssl_cert_file = '../cert.pem'", "ssl_key_file = '../key.pem'", "ssl = on"] {
+        server.run("postgres", &format!("ALTER SYSTEM SET {setting}"));
+    }
+    server.run("postgres", "SELECT pg_reload_conf()");
+    server.log.wait_for(|line| line.contains("parameter \"ssl\" changed to \"on\""));
+    let authority = dev.data().join("ca.pem").display().to_string();
+    let stranger = Server::dev();
+    let other = stranger.data().join("ca.pem").display().to_string();
+
+    let folder = TempDir::new().unwrap();
+    let list = |sslmode: &str, authority: &str| {
+        let store = format!("postgres://postgres@127.0.0.1:{}/postgres?sslmode={sslmode}&sslrootcert={authority}", server.port);
+        let output = run(hearthgate(["app", "list", "--data"]).arg(folder.path()).env("HEARTHGATE_STORE", store), "");
+        (output.status.success(), String::from_utf8(output.stderr).unwrap())
+    };
+    assert_eq!(list("verify-full", &authority), (true, String::new()));
+    assert_eq!(server.run("postgres", "SELECT count(*) > 0 FROM applications"), "f");
+    for (mode, authority) in [("verify-full", other.as_str()), ("verify-ca", &other), ("verify-full", "/nowhere.pem")] {
+        let (worked, said) = list(mode, authority);
+        assert!(!worked && said.starts_with("hearthgate: cannot open the database postgres://127.0.0.1/postgres: "), "{said}");
+        assert_eq!(said.lines().count(), 1, "{said}");
+    }
 }

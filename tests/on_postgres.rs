@@ -6,11 +6,14 @@ const ON_POSTGRES: bool = true;
 
 mod bad_input;
 mod canary;
+#[path = "support/cluster.rs"]
+mod cluster;
 mod command_line;
 mod concurrency;
 mod dev;
 mod ewelink_life;
 mod ewelink_login;
+mod failover;
 mod fantem_life;
 mod fantem_login;
 mod geoip;

@@ -63,7 +63,8 @@ struct Said {
 }
 
 impl Lines {
-    fn follow(source: impl Read + Send + 'static) -> Self {
+    /// Reads what a process says.
+    pub fn follow(source: impl Read + Send + 'static) -> Self {
         let lines = Self::default();
         let written = lines.clone();
         std::thread::spawn(move || {

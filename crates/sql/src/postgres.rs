@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::str::FromStr;
+use std::time::Duration;
 
 use sqlx::any::AnyConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -22,6 +23,9 @@ const SETTINGS: [(&str, &str); 4] = [
     ("options[default_transaction_isolation]", "read committed"),
     ("options[client_min_messages]", "warning"),
 ];
+
+/// A connection that nobody used for longer is looked at before it is used.
+const IDLE: Duration = Duration::from_secs(1);
 
 impl SqlStore {
     /// Opens the PostgreSQL database at `url` (`postgres://user:password@host/database?sslrootcert=file`) and brings its tables up to
@@ -47,7 +51,9 @@ impl SqlStore {
         first.close().await.map_err(database)?;
 
         let options = AnyConnectOptions::from_str(bound(url, limits).as_str()).map_err(database)?;
-        let pool = open::pool(limits.connections, limits).after_connect(|connection, _| Box::pin(refuse_standby(connection)));
+        let pool = open::pool(limits.connections, limits)
+            .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
+            .before_acquire(|connection, metadata| Box::pin(check_idle(connection, metadata.idle_for)));
         let pool = pool.connect_with(options).await.map_err(database)?;
         Ok(Self { read: pool.clone(), write: pool, patience: limits.timeout })
     }
@@ -88,7 +94,7 @@ fn shown(url: &Url) -> String {
 /// Nothing runs or waits without end, not even when this process is gone.
 fn bound(mut url: Url, limits: Limits) -> Url {
     let timeout = limits.timeout.as_millis().to_string();
-    let bounds = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"];
+    let bounds = ["statement_timeout", "idle_in_transaction_session_timeout"];
     url.query_pairs_mut().extend_pairs(bounds.map(|bound| (format!("options[{bound}]"), &timeout)));
     url
 }
@@ -103,6 +109,14 @@ async fn refuse_standby(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
         false => Ok(()),
         true => Err(sqlx::Error::Io(std::io::Error::other("the database is a standby"))),
     }
+}
+
+/// After a failover all idle connections are broken: they are looked at before they are used. Under load nothing is idle for long.
+async fn check_idle(connection: &mut AnyConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+    if idle_for > IDLE {
+        connection.ping().await?;
+    }
+    Ok(true)
 }
 
 #[cfg(test)]

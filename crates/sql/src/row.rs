@@ -57,13 +57,12 @@ pub(crate) fn failed(error: sqlx::Error) -> StoreError {
 const GAVE_WAY: &str = "40001";
 const DEADLOCK: &str = "40P01";
 const READ_ONLY: &str = "25006";
-const STATEMENT_TIMEOUT: &str = "57014";
-const LOCK_TIMEOUT: &str = "55P03";
 
-/// Whether the engine refuses for now: no connection (class 08), no resources (53), an operator's intervention (57), a standby.
+/// Whether the engine refuses for now: no connection (class 08), no resources (53), an operator's intervention or too long a
+/// statement (57), a standby.
 fn is_passing(code: &str) -> bool {
     let class = ["08", "53", "57"].iter().any(|class| code.len() == 5 && code.starts_with(class));
-    class || [READ_ONLY, STATEMENT_TIMEOUT, LOCK_TIMEOUT].contains(&code)
+    class || code == READ_ONLY
 }
 
 pub(crate) fn insert_failed(error: sqlx::Error) -> InsertError {

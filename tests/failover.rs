@@ -1,0 +1,301 @@
+//! The primary dies, its standby takes over: through HAProxy, as `docs/scaling.md` describes it.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::cluster::{Postgres, free_port, url_at};
+use crate::support::app::App;
+use crate::support::postgres::psql;
+use crate::support::server::Lines;
+use crate::support::{Answer, Server};
+
+/// How many people there are in each round, each with a life of their own.
+const PEOPLE: usize = 200;
+/// How many of them are at it at the same time.
+const CLIENTS: usize = 8;
+/// What is acknowledged before the primary is killed.
+const ACKNOWLEDGED: usize = 60;
+/// How soon after the promotion every node must serve again.
+const BACK: Duration = Duration::from_secs(5);
+
+const PASSWORD: &str = "12345678";
+
+/// HAProxy in front of two places for a database, leading to whichever is the primary.
+struct Proxy {
+    port: u16,
+    child: Child,
+    _folder: TempDir,
+}
+
+impl Proxy {
+    fn start(places: [u16; 2]) -> Self {
+        let folder = TempDir::new().unwrap();
+        let port = free_port();
+        let servers = places.map(|place| {
+            let health = answer_like_patroni(place);
+            format!("server at{place} 127.0.0.1:{place} check port {health}")
+        });
+        // What docs/scaling.md recommends, with other addresses.
+        let page = include_str!("../docs/scaling.md");
+        let recommended = page.split("```haproxy\n").nth(1).unwrap().split("```").next().unwrap();
+        let (head, _) = recommended.split_once("    server ").unwrap();
+        let head = head.replace("bind 127.0.0.1:5000", &format!("bind 127.0.0.1:{port}"));
+        let text = format!("{head}    {}\n", servers.join("\n    "));
+        let file = folder.path().join("haproxy.cfg");
+        std::fs::write(&file, text).unwrap();
+        let mut haproxy = Command::new("haproxy");
+        haproxy.arg("-db").arg("-f").arg(&file).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = haproxy.spawn().expect("haproxy is installed by ./test");
+        let log = Lines::follow(child.stderr.take().unwrap());
+        // It takes every place for good until it has looked.
+        log.wait_for(|line| line.contains(&format!("at{} is DOWN", places[1])));
+        Self { port, child, _folder: folder }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        drop(self.child.kill());
+        drop(self.child.wait());
+    }
+}
+
+/// Says whether the database at `place` is the primary, in the way of Patroni's `GET /primary`: 200 or 503.
+fn answer_like_patroni(place: u16) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for mut connection in listener.incoming().map_while(Result::ok) {
+            drop(connection.read(&mut [0; 1024]));
+            let url = format!("{}&connect_timeout=1", url_at(place, "postgres"));
+            let primary = psql(&url, "SELECT pg_is_in_recovery()").is_ok_and(|standby| standby == "f");
+            let status = if primary { "200 OK" } else { "503 Service Unavailable" };
+            drop(write!(connection, "HTTP/1.0 {status}\r\nContent-Length: 0\r\n\r\n"));
+        }
+    });
+    port
+}
+
+/// What somebody was told, and must find to be so ever after.
+#[derive(Debug)]
+enum Told {
+    /// This token is good.
+    LoggedIn(String),
+    /// This one was ended.
+    LoggedOut(String),
+    /// The first was taken back by a refresh, the second given.
+    Refreshed(String, String),
+    /// The password is another one; the token was kept.
+    Changed(String, String),
+}
+
+/// `None` when the answer is that the server cannot answer now, in the dialect's own form.
+fn answered(answer: Answer) -> Option<Answer> {
+    if answer.status != 503 {
+        return Some(answer);
+    }
+    assert!(answer.body["error"] == 500 && answer.retry_after == Some(1), "{answer:?}");
+    None
+}
+
+/// Asks until there is an answer, which must be soon after the promotion.
+async fn ask(promoted: Instant, call: impl AsyncFn() -> Answer) -> Answer {
+    loop {
+        if let Some(answer) = answered(call().await) {
+            return answer;
+        }
+        assert!(promoted.elapsed() < BACK, "not back {BACK:?} after the promotion");
+    }
+}
+
+async fn log_in(app: &App, person: usize, password: &str) -> Answer {
+    app.v8("/api/user/login", json!({ "email": format!("person{person}@example.com"), "password": password })).await
+}
+
+async fn is_good(promoted: Instant, app: &App, at: &str) -> bool {
+    let answer = ask(promoted, async || app.v2_as(at, Method::GET, "/v2/user/profile", Value::Null).await).await;
+    match answer.body["error"].as_u64() {
+        Some(0) => true,
+        Some(401) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// One person's life; what was acknowledged at its end, or nothing where it cannot be known whether the last thing was done.
+async fn live(app: &App, person: usize) -> Option<Told> {
+    let login = answered(log_in(app, person, PASSWORD).await)?;
+    let (at, rt) = (login.text("/at"), login.text("/rt"));
+    match person % 4 {
+        0 => Some(Told::LoggedIn(at)),
+        1 => {
+            let out = answered(app.v2_as(&at, Method::DELETE, "/v2/user/logout", json!({})).await)?;
+            assert_eq!(out.body["error"], 0, "{}", out.body);
+            Some(Told::LoggedOut(at))
+        }
+        2 => {
+            let new = answered(app.v8_get("/api/user/refresh", &[("rt", &rt)]).await)?;
+            Some(Told::Refreshed(at, new.text("/at")))
+        }
+        _ => {
+            let new = format!("the new password of {person}");
+            let change = json!({ "oldPassword": PASSWORD, "newPassword": new });
+            let changed = answered(app.v2_as(&at, Method::POST, "/v2/user/change-pwd", change).await)?;
+            assert_eq!(changed.body["error"], 0, "{}", changed.body);
+            Some(Told::Changed(at, new))
+        }
+    }
+}
+
+/// What the people of one client were told, and how long the server took to say that it cannot answer.
+type Lived = (Vec<(usize, Told)>, Duration);
+
+/// Lets people live until the server cannot answer any more. `killable` is told when enough of them have.
+fn load(nodes: &[Server], people: usize, killable: &Arc<Notify>) -> JoinSet<Lived> {
+    let (mut clients, count) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
+    for client in 0..CLIENTS {
+        let (app, count, killable) = (App::new(&nodes[client % nodes.len()]), Arc::clone(&count), Arc::clone(killable));
+        clients.spawn(async move {
+            let mut told = Vec::new();
+            for person in (people + client..people + PEOPLE).step_by(CLIENTS) {
+                let begun = Instant::now();
+                match live(&app, person).await {
+                    Some(what) => told.push((person, what)),
+                    None => return (told, begun.elapsed()),
+                }
+                if count.fetch_add(1, Ordering::SeqCst) + 1 == ACKNOWLEDGED {
+                    killable.notify_one();
+                }
+            }
+            panic!("the primary was killed too late: all had lived already");
+        });
+    }
+    clients
+}
+
+async fn verify(promoted: Instant, app: &App, person: usize, told: &Told) {
+    match told {
+        Told::LoggedIn(at) => assert!(is_good(promoted, app, at).await, "{person}: the login was lost"),
+        Told::LoggedOut(at) => assert!(!is_good(promoted, app, at).await, "{person}: the logout was lost"),
+        Told::Refreshed(old, new) => {
+            assert!(is_good(promoted, app, new).await, "{person}: the refresh was lost");
+            assert!(!is_good(promoted, app, old).await, "{person}: the old token came back");
+        }
+        Told::Changed(at, new) => {
+            assert!(is_good(promoted, app, at).await, "{person}: the session was lost");
+            let old = ask(promoted, async || log_in(app, person, PASSWORD).await).await;
+            assert_eq!(old.body, json!({ "error": 401 }), "{person}: the old password came back");
+            let new = ask(promoted, async || log_in(app, person, new).await).await;
+            assert_eq!(new.body["region"], "cn", "{person}: the new password was lost");
+        }
+    }
+}
+
+/// Makes people with numbers.
+fn make_people(node: &Server, count: usize) {
+    let rows: String = (0..count).map(|person| format!("person{person}@example.com,plain,{PASSWORD}\n")).collect();
+    let file = node.folder().path().join("people.csv");
+    std::fs::write(&file, format!("email,scheme,verifier\n{rows}")).unwrap();
+    assert_eq!(node.operate(&["account", "import", file.to_str().unwrap()])["imported"], count);
+}
+
+/// No acknowledged login, logout, refresh or change of a password is lost, and the nodes recover by themselves.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_the_primary_dies() {
+    let rounds: usize = std::env::var("TEST_FAILOVERS").map_or(20, |text| text.parse().unwrap());
+    let mut primary = Postgres::start(&[]);
+    primary.run("postgres", "CREATE DATABASE hearthgate");
+    let mut spare = free_port();
+    let proxy = Proxy::start([primary.port, spare]);
+    let (store, key) = (url_at(proxy.port, "hearthgate"), "5a".repeat(32));
+    let settings = [("HEARTHGATE_STORE", store.as_str()), ("HEARTHGATE_MASTER_KEY", &key)];
+    let nodes = [Server::dev_with(&settings), Server::dev_with(&settings)];
+    make_people(&nodes[0], rounds * PEOPLE);
+
+    let (mut acknowledged, mut slowest, mut back) = (0, Duration::ZERO, Duration::ZERO);
+    for round in 0..rounds {
+        let standby = primary.clone_at(spare, &[]);
+        primary.wait_for_its_standby();
+        let killable = Arc::new(Notify::new());
+        let clients = load(&nodes, round * PEOPLE, &killable);
+        killable.notified().await;
+        spare = primary.port;
+        primary.kill();
+        // Every client is told that the server cannot answer before there is a primary again.
+        let lived = clients.join_all().await;
+        standby.promote();
+        let promoted = Instant::now();
+        let apps = nodes.each_ref().map(App::new);
+        for app in &apps {
+            ask(promoted, async || log_in(app, round * PEOPLE, PASSWORD).await).await;
+        }
+        back = back.max(promoted.elapsed());
+        for (person, told) in lived.iter().flat_map(|(told, _)| told).filter(|(person, _)| *person != round * PEOPLE) {
+            verify(promoted, &apps[person % 2], *person, told).await;
+            acknowledged += 1;
+        }
+        slowest = lived.iter().map(|(_, took)| *took).fold(slowest, Duration::max);
+        primary = standby;
+    }
+    println!("{rounds} failovers, {acknowledged} acknowledged lives, none lost");
+    println!("the slowest refusal took {slowest:?}; every node was back {back:?} after the promotion at the latest");
+}
+
+/// What the standby does not have yet is not acknowledged, however long that takes.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_acknowledged_that_only_the_primary_has() {
+    let primary = Postgres::start(&[]);
+    primary.run("postgres", "CREATE DATABASE hearthgate");
+    let standby = primary.clone_at(free_port(), &[]);
+    primary.wait_for_its_standby();
+    let store = primary.url("hearthgate");
+    let node = Server::dev_with(&[("HEARTHGATE_STORE", &store), ("HEARTHGATE_DATABASE__TIMEOUT", "500ms")]);
+    make_people(&node, 2);
+    let app = App::new(&node);
+    let at = log_in(&app, 0, PASSWORD).await.text("/at");
+
+    standby.signal(Signal::STOP);
+    for _ in 0..3 {
+        assert!(answered(log_in(&app, 1, PASSWORD).await).is_none());
+    }
+    assert!(is_good(Instant::now(), &app, &at).await, "what is only read is answered all the same");
+    standby.signal(Signal::CONT);
+    let now = Instant::now();
+    assert_eq!(ask(now, async || log_in(&app, 1, PASSWORD).await).await.body["region"], "cn");
+}
+
+/// A database that hangs is given up on in time, whatever number of requests asks for it; and nothing is left of that afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_hangs_holds_nobody_up() {
+    let primary = Postgres::start(&[]);
+    primary.run("postgres", "CREATE DATABASE hearthgate");
+    let store = primary.url("hearthgate");
+    let node = Server::dev_with(&[("HEARTHGATE_STORE", &store), ("HEARTHGATE_DATABASE__TIMEOUT", "1s")]);
+    make_people(&node, 1);
+    let app = App::new(&node);
+    assert_eq!(log_in(&app, 0, PASSWORD).await.body["region"], "cn");
+
+    primary.signal(Signal::STOP);
+    let begun = Instant::now();
+    let mut requests = JoinSet::new();
+    for _ in 0..500 {
+        let app = app.clone();
+        requests.spawn(async move { answered(log_in(&app, 0, PASSWORD).await).is_none() });
+    }
+    assert!(requests.join_all().await.into_iter().all(|refused| refused));
+    // One wait for a connection, one for an answer; everything else is this machine.
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    primary.signal(Signal::CONT);
+    let now = Instant::now();
+    assert_eq!(ask(now, async || log_in(&app, 0, PASSWORD).await).await.body["region"], "cn");
+}
