@@ -25,5 +25,6 @@ mod nodes;
 mod one_account;
 mod pages;
 mod real_client;
+mod regions;
 mod server_life;
 mod support;

@@ -231,8 +231,9 @@ impl World {
             clock: clock.clone(),
             rng: Arc::new(SystemRng),
             notifier: mailbox.clone(),
+            directory: None,
         };
-        let core = Core::new(ports, Duration::from_secs(1), key);
+        let core = Core::new(ports, vec!["eu".parse().unwrap()], Duration::from_secs(1), key);
         for app in APPS {
             let secret = account::ApplicationSecret::parse(&SECRET.replace(' ', "-")).unwrap();
             core.create_application(None, Some(app.parse().unwrap()), Some(secret), Profile::Compat).await.unwrap();

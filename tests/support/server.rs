@@ -320,7 +320,7 @@ fn files(data: &Path) -> Vec<u8> {
 }
 
 /// Everything in a database, as text.
-fn dump(url: &str) -> Vec<u8> {
+pub fn dump(url: &str) -> Vec<u8> {
     let output = Command::new("pg_dump").arg(url).output().expect("pg_dump is installed by ./test");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout

@@ -6,6 +6,7 @@ use subtle::ConstantTimeEq;
 
 use crate::account::{Account, Standing};
 use crate::core::Core;
+use crate::directory::Whereabouts;
 use crate::language::Language;
 use crate::message::{Address, Confidential, DeliveryError, Message, Notice};
 use crate::random::{self, Rng};
@@ -176,8 +177,10 @@ impl Core {
     /// [`SendError`]; with [`SendError::NotSent`] the code is valid and its delivery is tried again.
     pub async fn send_code(&self, wanted: &CodeWanted) -> Result<(), SendError> {
         wanted.to.identifier().registrable().map_err(SendError::Malformed)?;
-        let account = self.store.account_named(&wanted.to.identifier()).await?;
-        self.check_wanted(wanted, account.as_ref())?;
+        let account = match wanted.purpose {
+            Purpose::Register => self.check_free(wanted).await?,
+            _ => Some(self.check_held(wanted).await?),
+        };
         let CodeWanted { purpose, to, sending, .. } = wanted;
         let code = draw(self.rng());
         let now = self.clock.now();
@@ -197,18 +200,26 @@ impl Core {
         }
     }
 
-    fn check_wanted(&self, wanted: &CodeWanted, account: Option<&Account>) -> Result<(), SendError> {
-        let standing = account.map(|account| (account, account.activation.standing(self.clock.now())));
-        match (wanted.purpose, standing) {
-            // Whoever reads the code has a better claim to the address than whoever never activated it.
-            (Purpose::Register, None | Some((_, Standing::Pending | Standing::Lapsed))) => Ok(()),
-            (Purpose::Register, Some((_, Standing::Active))) => Err(SendError::Registered),
-            (_, None) => Err(SendError::AccountUnknown),
-            (_, Some((account, standing))) => match &wanted.region {
-                Some(asked) if *asked != account.region => Err(SendError::OtherRegion(account.region.clone())),
-                _ if standing == Standing::Lapsed => Err(SendError::ActivationLapsed),
-                _ => Ok(()),
-            },
+    /// Nobody has the address for good; whoever reads the code has a better claim to it than whoever never activated it.
+    async fn check_free(&self, wanted: &CodeWanted) -> Result<Option<Account>, SendError> {
+        let identifier = wanted.to.identifier();
+        let account = self.store.account_named(&identifier).await?;
+        let standing = account.as_ref().map(|account| account.activation.standing(self.clock.now()));
+        match standing {
+            Some(Standing::Active) => Err(SendError::Registered),
+            None if self.elsewhere(&identifier).await?.is_some() => Err(SendError::Registered),
+            _ => Ok(account),
+        }
+    }
+
+    async fn check_held(&self, wanted: &CodeWanted) -> Result<Account, SendError> {
+        match self.whereabouts(&wanted.to.identifier(), wanted.region.as_ref()).await? {
+            Whereabouts::Here(account) if account.activation.standing(self.clock.now()) == Standing::Lapsed => {
+                Err(SendError::ActivationLapsed)
+            }
+            Whereabouts::Here(account) => Ok(*account),
+            Whereabouts::In(region) => Err(SendError::OtherRegion(region)),
+            Whereabouts::Nowhere => Err(SendError::AccountUnknown),
         }
     }
 

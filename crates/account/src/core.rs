@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use crate::account::{Account, AccountNumber};
 use crate::application::{Application, ApplicationSecret, Profile};
+use crate::directory::Directory;
 use crate::hasher::PasswordHasher;
 use crate::identifier::Identifier;
 use crate::master_key::MasterKey;
 use crate::message::Notifier;
 use crate::random::Rng;
+use crate::region::Region;
 use crate::session::Audience;
 use crate::store::{Store, StoreError};
 use crate::time::Clock;
@@ -21,6 +23,9 @@ pub struct Core {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) notifier: Arc<dyn Notifier>,
+    pub(crate) directory: Option<Arc<dyn Directory>>,
+    /// The regions whose accounts are in the store.
+    pub(crate) regions: Vec<Region>,
     /// The pause before a message is tried a second time; it doubles with each try.
     pub(crate) retry_pause: Duration,
     pub(crate) key: MasterKey,
@@ -38,6 +43,8 @@ pub struct Ports {
     pub rng: Arc<dyn Rng>,
     /// Who delivers messages.
     pub notifier: Arc<dyn Notifier>,
+    /// Which region has an identifier, where other regions have stores of their own.
+    pub directory: Option<Arc<dyn Directory>>,
 }
 
 /// An application that has proven who it is. Only [`Core::authenticate`] makes one.
@@ -79,11 +86,12 @@ pub enum AuthenticateError {
 }
 
 impl Core {
-    /// Puts the core together with its ports. `retry_pause` is the pause before a message is tried a second time.
+    /// Puts the core together with its ports. `regions` are those whose accounts are in the store; `retry_pause` is the pause before a
+    /// message is tried a second time.
     #[must_use]
-    pub fn new(ports: Ports, retry_pause: Duration, key: MasterKey) -> Self {
-        let Ports { store, hasher, clock, rng, notifier } = ports;
-        Self { store, hasher, clock, rng, notifier, retry_pause, key }
+    pub fn new(ports: Ports, regions: Vec<Region>, retry_pause: Duration, key: MasterKey) -> Self {
+        let Ports { store, hasher, clock, rng, notifier, directory } = ports;
+        Self { store, hasher, clock, rng, notifier, directory, regions, retry_pause, key }
     }
 
     /// The clock that decides.

@@ -120,9 +120,20 @@ impl Core {
         for few in welcome.chunks(AT_A_TIME) {
             accounts.extend(try_join_all(few.iter().map(|index| self.naturalise(&newcomers[*index]))).await?);
         }
-        let imported = self.store.import_accounts(&accounts, source, line).await?;
-        for (index, imported) in welcome.into_iter().zip(imported) {
+        let now = self.clock.now();
+        let (mut free, mut theirs) = (Vec::with_capacity(accounts.len()), Vec::with_capacity(accounts.len()));
+        for (index, account) in welcome.into_iter().zip(accounts) {
+            if self.claim(&account, now).await? {
+                free.push(account);
+                theirs.push(index);
+            } else {
+                fates[index] = Err(Refused::Taken);
+            }
+        }
+        let imported = self.store.import_accounts(&free, source, line).await?;
+        for ((index, account), imported) in theirs.into_iter().zip(&free).zip(imported) {
             if imported == Imported::Taken {
+                self.unclaim(account, now).await;
                 fates[index] = Err(Refused::Taken);
             }
         }
@@ -155,7 +166,7 @@ impl Core {
 
     async fn is_free(&self, newcomer: &Newcomer) -> Result<Result<(), Refused>, StoreError> {
         for identifier in newcomer.identifiers() {
-            if self.store.account_named(&identifier).await?.is_some() {
+            if self.store.account_named(&identifier).await?.is_some() || self.elsewhere(&identifier).await?.is_some() {
                 return Ok(Err(Refused::Taken));
             }
         }

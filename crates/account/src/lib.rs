@@ -9,6 +9,7 @@ mod binding;
 mod code;
 mod core;
 mod device;
+mod directory;
 mod enrolment;
 mod hasher;
 mod identifier;
@@ -39,6 +40,7 @@ pub use crate::application::{Application, ApplicationId, ApplicationSecret, Prof
 pub use crate::code::{CodeError, CodeWanted, Limit, ProvenCode, Purpose, SendError, Sending, StoredCode};
 pub use crate::core::{AuthenticateError, Authenticated, Core, Ports};
 pub use crate::device::{Device, DeviceKind, Facts, Gateway, GatewayKind, Guid, Identity, Serial};
+pub use crate::directory::{Directory, DirectoryKey, MoveError};
 pub use crate::enrolment::{BindError, EnrolError, Kind, Report};
 pub use crate::hasher::{HashError, PasswordHasher, Verdict};
 pub use crate::identifier::{Email, Identifier, Masked, Phone, UserName};

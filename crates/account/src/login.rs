@@ -7,6 +7,7 @@ use crate::binding;
 use crate::code::{CodeError, ProvenCode, Purpose};
 use crate::core::{Authenticated, Core};
 use crate::device::{Device, DeviceKind, Gateway, GatewayKind, Serial};
+use crate::directory::Whereabouts;
 use crate::hasher::{HashError, Verdict};
 use crate::identifier::Identifier;
 use crate::message::Address;
@@ -252,16 +253,16 @@ impl Core {
     }
 
     async fn locate(&self, login: &Login) -> Result<Account, LoginError> {
-        let Some(account) = self.store.account_named(&login.identifier).await? else {
-            // An unknown account costs what a wrong password costs.
-            if let Credential::Password(candidate) = &login.credential {
-                self.hasher.verify(candidate.clone(), None).await?;
+        match self.whereabouts(&login.identifier, login.region.as_ref()).await? {
+            Whereabouts::Here(account) => Ok(*account),
+            Whereabouts::In(region) => Err(LoginError::OtherRegion(region)),
+            Whereabouts::Nowhere => {
+                // An unknown account costs what a wrong password costs.
+                if let Credential::Password(candidate) = &login.credential {
+                    self.hasher.verify(candidate.clone(), None).await?;
+                }
+                Err(LoginError::AccountUnknown)
             }
-            return Err(LoginError::AccountUnknown);
-        };
-        match &login.region {
-            Some(asked) if *asked != account.region => Err(LoginError::OtherRegion(account.region)),
-            _ => Ok(account),
         }
     }
 

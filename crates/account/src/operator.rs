@@ -56,6 +56,9 @@ pub enum OperatorError {
         /// The account that it is bound to.
         account: AccountNumber,
     },
+    /// Regions share nothing here.
+    #[error("there is no directory: set directory to the URL of its primary")]
+    NoDirectory,
     /// The password could not be hashed.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -161,7 +164,16 @@ impl Core {
             return Err(OperatorError::Nameless);
         }
         let what = if names.len() == 1 { names.join("") } else { format!("one of {}", names.join(", ")) };
-        account.number = self.store.insert_account(&account).await.map_err(taken(what))?;
+        if !self.claim(&account, now).await? {
+            return Err(OperatorError::Taken(what));
+        }
+        account.number = match self.store.insert_account(&account).await {
+            Err(InsertError::Taken) => {
+                self.unclaim(&account, now).await;
+                return Err(OperatorError::Taken(what));
+            }
+            inserted => inserted.map_err(taken(what))?,
+        };
         Ok(account)
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::account::{Account, Standing};
 use crate::code::{CodeError, ProvenCode, Purpose};
 use crate::core::Core;
+use crate::directory::Whereabouts;
 use crate::hasher::{HashError, Verdict};
 use crate::identifier::Email;
 use crate::language::Language;
@@ -165,12 +166,11 @@ impl Core {
     }
 
     async fn resettable(&self, reset: &Reset<'_>) -> Result<Account, ResetError> {
-        let account = self.store.account_named(&reset.address.identifier()).await?.ok_or(ResetError::AccountUnknown)?;
-        if let Some(asked) = &reset.region
-            && *asked != account.region
-        {
-            return Err(ResetError::OtherRegion(account.region));
-        }
+        let account = match self.whereabouts(&reset.address.identifier(), reset.region.as_ref()).await? {
+            Whereabouts::Here(account) => *account,
+            Whereabouts::In(region) => return Err(ResetError::OtherRegion(region)),
+            Whereabouts::Nowhere => return Err(ResetError::AccountUnknown),
+        };
         if !account.enabled {
             return Err(ResetError::AccountDisabled);
         }

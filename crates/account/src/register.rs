@@ -187,7 +187,14 @@ impl Core {
             limits: mail.as_ref().map_or(&[], |(.., limits)| limits),
             now,
         };
-        account.number = match self.store.create_account(creation).await? {
+        if !self.claim(&account, now).await? {
+            return Err(self.who_is_there(registration).await?);
+        }
+        let created = self.store.create_account(creation).await?;
+        if !matches!(created, Created::Account(_)) {
+            self.unclaim(&account, now).await;
+        }
+        account.number = match created {
             Created::Account(number) => number,
             Created::Taken => return Err(self.who_is_there(registration).await?),
             Created::Spent => return Err(CodeError::Used.into()),
@@ -218,10 +225,13 @@ impl Core {
         }
     }
 
-    /// Where the activation of the account that has this identifier stands; `None` when nobody has it, or may keep it.
+    /// Where the activation of the account that has this identifier stands; `None` when nobody has it, or may keep it. What another
+    /// region has is as good as active.
     async fn holder(&self, identifier: &Identifier) -> Result<Option<Standing>, StoreError> {
-        let account = self.store.account_named(identifier).await?;
-        let standing = account.map(|account| account.activation.standing(self.clock.now()));
+        let standing = match self.store.account_named(identifier).await? {
+            Some(account) => Some(account.activation.standing(self.clock.now())),
+            None => self.elsewhere(identifier).await?.map(|_| Standing::Active),
+        };
         Ok(standing.filter(|standing| *standing != Standing::Lapsed))
     }
 

@@ -16,6 +16,7 @@ use crate::link::Link;
 use crate::message::{Address, Queued};
 use crate::password::Verifier;
 use crate::refresh::SpentToken;
+use crate::region::Region;
 use crate::session::{Audience, Session};
 use crate::time::Timestamp;
 use crate::token::TokenHash;
@@ -330,6 +331,12 @@ pub trait Store: Send + Sync {
     async fn change_account(&self, change: AccountChange<'_>) -> Result<Changed, StoreError>;
     /// Deletes an account and all its sessions, and frees its gateways.
     async fn delete_account(&self, number: AccountNumber, spend: Spend<'_>) -> Result<Changed, StoreError>;
+    /// Sets the region of an account and ends its sessions.
+    async fn set_region(&self, number: AccountNumber, region: &Region) -> Result<bool, StoreError>;
+    /// Takes in an account that comes from another store with its gateways. One that is here already, by its id, is not taken in again.
+    async fn take_in(&self, account: &Account, gateways: &[Gateway]) -> Result<Imported, StoreError>;
+    /// Removes an account that was taken in elsewhere, with its sessions and gateways.
+    async fn remove_account(&self, number: AccountNumber) -> Result<bool, StoreError>;
     /// Sets what an account holds about its person.
     async fn set_details(&self, number: AccountNumber, details: &Details) -> Result<bool, StoreError>;
     /// Registers accounts from elsewhere, and remembers that the file `source` was read up to `line`. What is taken is left out: the

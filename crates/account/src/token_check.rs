@@ -75,14 +75,18 @@ impl Core {
     /// [`CloseError`]; then the account is as it was.
     pub async fn close_account(&self, access: &str, code: &str) -> Result<AccountNumber, CloseError> {
         let (account, _) = self.session(access).await?;
-        let phone = account.phone.map(Address::Phone);
-        let email = account.email.map(Address::Email);
+        let begun = self.clock.now();
+        let phone = account.phone.clone().map(Address::Phone);
+        let email = account.email.clone().map(Address::Email);
         let mut wrong = CodeError::Wrong;
         // The code went to either address.
         for address in [phone, email].into_iter().flatten() {
             match self.check_code(Purpose::Close, &address, code).await {
                 Ok(proven) => match self.store.delete_account(account.number, Spend::Code(&proven)).await? {
-                    Changed::Done => return Ok(account.number),
+                    Changed::Done => {
+                        self.forget_in_directory(&account, begun).await;
+                        return Ok(account.number);
+                    }
                     _ => return Err(CodeError::Used.into()),
                 },
                 Err(CodeError::Store(error)) => return Err(error.into()),

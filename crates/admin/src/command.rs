@@ -28,6 +28,12 @@ impl Secret {
     }
 }
 
+impl From<Secret> for SecretString {
+    fn from(secret: Secret) -> Self {
+        secret.0
+    }
+}
+
 impl Serialize for Secret {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.expose())
@@ -39,8 +45,8 @@ impl Serialize for Secret {
 pub enum Wanted<'a> {
     /// A password: from the file, else from a prompt or standard input.
     Password(Option<PathBuf>, &'a mut Option<Secret>),
-    /// An application's secret, from the file; without one, a secret is drawn.
-    ApplicationSecret(Option<PathBuf>, &'a mut Option<Secret>),
+    /// Something else, from the file if one is named.
+    FromFile(Option<PathBuf>, &'a mut Option<Secret>),
 }
 
 /// What an operator can do.
@@ -61,6 +67,9 @@ pub enum Command {
     /// Sessions
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Regions: where accounts are registered
+    #[command(subcommand)]
+    Region(RegionCommand),
     /// Messages that wait to be sent, were given up, or lie in the outbox folder
     #[command(subcommand)]
     Outbox(OutboxCommand),
@@ -375,6 +384,41 @@ pub enum SessionCommand {
     },
 }
 
+/// What can be done with regions.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum RegionCommand {
+    /// Move an account to another region, with its password and cubes; its sessions end. What was interrupted is finished by the same
+    /// command
+    Move {
+        /// Number, user name, e-mail address or +phone
+        account: String,
+        /// The region
+        region: Region,
+        /// A file with the URL of the region's PostgreSQL database, when that is not this one
+        #[arg(long, value_name = "FILE")]
+        #[serde(skip)]
+        store_file: Option<PathBuf>,
+        /// The URL from the file.
+        #[arg(skip)]
+        store: Option<Secret>,
+    },
+    /// Bring the directory that regions share in line with the accounts that are here: claims what is missing, gives back what nobody
+    /// has
+    Sync,
+    /// Claims one page of accounts' identifiers.
+    #[command(skip)]
+    ClaimPage {
+        /// The account after which it begins.
+        after: Option<i64>,
+    },
+    /// Gives back what was not claimed since.
+    #[command(skip)]
+    Sweep {
+        /// Milliseconds since 1970.
+        since: i64,
+    },
+}
+
 /// What can be done with messages.
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 pub enum OutboxCommand {
@@ -413,9 +457,8 @@ impl Command {
     /// The secret that must be read before the command can be carried out.
     pub fn wanted(&mut self) -> Option<Wanted<'_>> {
         match self {
-            Self::App(AppCommand::Create { secret_file, secret, .. }) => {
-                Some(Wanted::ApplicationSecret(secret_file.take(), secret))
-            }
+            Self::App(AppCommand::Create { secret_file, secret, .. }) => Some(Wanted::FromFile(secret_file.take(), secret)),
+            Self::Region(RegionCommand::Move { store_file, store, .. }) => Some(Wanted::FromFile(store_file.take(), store)),
             Self::Account(AccountCommand::Create(new)) => Some(Wanted::Password(new.password_file.take(), &mut new.password)),
             Self::Account(AccountCommand::SetPassword { password_file, password, .. }) => {
                 Some(Wanted::Password(password_file.take(), password))

@@ -5,15 +5,17 @@ use std::sync::Arc;
 use account::store::Page;
 use account::{
     Account, AccountNumber, Address, ApplicationSecret, Core, Details, Email, HashError, ImportError, Language, Malformed,
-    NewAccount, OperatorError, Password, PasswordDigest, Phone, Region,
+    NewAccount, OperatorError, Password, PasswordDigest, Phone, Region, Store, Timestamp,
 };
+use futures_util::future::BoxFuture;
 use notify::Outbox;
-use serde::Serialize;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::command::{
-    AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, NotifyCommand, OutboxCommand, Secret,
-    SessionCommand,
+    AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, NotifyCommand, OutboxCommand, RegionCommand,
+    Secret, SessionCommand,
 };
 use crate::rows::{Batch, BatchOutcome, Row};
 use crate::view::{AccountView, ApplicationView, DeviceView, GatewayView, MessageView, SessionView};
@@ -53,6 +55,22 @@ pub struct Operator {
     pub regions: Vec<Region>,
     /// Where messages are left that are not sent.
     pub outbox: Outbox,
+    /// Opens another region's store.
+    pub open_elsewhere: StoreOpener,
+}
+
+/// Opens the store at a URL, or says in one sentence why not.
+pub type StoreOpener = Arc<dyn Fn(SecretString) -> BoxFuture<'static, Result<Arc<dyn Store>, String>> + Send + Sync>;
+
+/// What became of a page of accounts.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct ClaimedPage {
+    /// The last account's number; none after the end.
+    pub last: Option<i64>,
+    /// How many accounts there were.
+    pub claimed: u64,
+    /// Those of them that another region has an identifier of.
+    pub refused: Vec<i64>,
 }
 
 type Answer = Result<Value, AdminError>;
@@ -97,6 +115,7 @@ impl Operator {
             Command::Device(command) => self.device(command).await,
             Command::Cube(command) => self.cube(command).await,
             Command::Session(command) => self.session(command).await,
+            Command::Region(command) => self.region(command).await,
             Command::Outbox(command) => self.outbox(command).await,
             Command::Notify(NotifyCommand::Test { email, sms, language }) => self.test_messages(email, sms, &language).await,
         }
@@ -294,6 +313,28 @@ impl Operator {
         let answer = json!({ "sent_to": to.as_str() });
         let sent = self.core.send_test(to, Language::of(Some(language))).await;
         sent.map(|()| answer).map_err(|error| AdminError::Wrong(error.to_string()))
+    }
+
+    async fn region(&self, command: RegionCommand) -> Answer {
+        match command {
+            RegionCommand::Move { account, region, store, .. } => {
+                let there = match store {
+                    Some(url) => Some((self.open_elsewhere)(url.into()).await.map_err(AdminError::Wrong)?),
+                    None => None,
+                };
+                let moved = self.core.move_account(self.number(&account).await?, &region, there.as_deref()).await;
+                let moved = moved.map_err(|error| AdminError::Wrong(error.to_string()))?;
+                Ok(shown(AccountView::new(moved, self.core.clock().now())))
+            }
+            RegionCommand::ClaimPage { after } => {
+                let page = Page { after: after.map(AccountNumber), limit: EXPORT_PAGE };
+                let (last, claimed, refused) = self.core.claim_page(page).await?;
+                let refused: Vec<_> = refused.into_iter().map(|number| number.0).collect();
+                Ok(shown(ClaimedPage { last: last.map(|number| number.0), claimed, refused }))
+            }
+            RegionCommand::Sweep { since } => Ok(shown(self.core.sweep_directory(Timestamp(since)).await?)),
+            RegionCommand::Sync => Err("the directory is gone through page by page where the command line is".into()),
+        }
     }
 
     async fn session(&self, command: SessionCommand) -> Answer {

@@ -7,7 +7,7 @@ mod rows;
 mod socket;
 mod view;
 
-pub use crate::command::{AccountCommand, Command, Format, ImportFile, Secret, Wanted};
-pub use crate::execute::{AdminError, Operator};
+pub use crate::command::{AccountCommand, Command, Format, ImportFile, RegionCommand, Secret, Wanted};
+pub use crate::execute::{AdminError, ClaimedPage, Operator, StoreOpener};
 pub use crate::rows::{Batch, BatchOutcome, Row};
 pub use crate::socket::{EXECUTE_PATH, Outcome, router};

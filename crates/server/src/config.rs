@@ -36,6 +36,9 @@ pub(crate) struct Config {
     /// The PostgreSQL database, in place of the file in the data folder: a URL with a password in it.
     #[serde(skip_serializing)]
     store: Option<SecretString>,
+    /// The database in which all regions claim identifiers, where each region has a database of its own.
+    #[serde(skip_serializing)]
+    directory: Option<SecretString>,
     /// The master key itself, in place of the file in the data folder.
     #[serde(skip_serializing)]
     master_key: Option<SecretString>,
@@ -145,6 +148,7 @@ impl Default for Config {
             data: "hearthgate-data".into(),
             default_region: region("cn"),
             store: None,
+            directory: None,
             master_key: None,
             geoip: None,
             public_url: None,
@@ -242,6 +246,11 @@ impl Config {
         if self.listen.header_timeout.is_zero() || self.listen.body_timeout.is_zero() {
             return Err("listen.header_timeout and listen.body_timeout must be longer than 0".into());
         }
+        if self.directory.is_some() && self.store.is_none() {
+            return Err(
+                "directory needs store: the directory's copy comes to a PostgreSQL database by logical replication".into()
+            );
+        }
         let Limits { connections, acquire_timeout, timeout } = self.limits();
         if connections == 0 || acquire_timeout.is_zero() || timeout.is_zero() {
             return Err("database.connections, database.acquire_timeout and database.timeout must be more than 0".into());
@@ -290,6 +299,11 @@ impl Config {
     /// The URL of the PostgreSQL database, if one is configured.
     pub fn store(&self) -> Option<&SecretString> {
         self.store.as_ref()
+    }
+
+    /// The URL of the directory's primary, if regions share one.
+    pub fn directory(&self) -> Option<&SecretString> {
+        self.directory.as_ref()
     }
 
     /// How much of the database may be used.

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use account::{Core, MasterKey, Ports, Store, SystemClock, SystemRng};
-use admin::Operator;
+use account::{Core, Directory, MasterKey, Ports, Store, SystemClock, SystemRng};
+use admin::{Operator, StoreOpener};
 use argon::Hasher;
 use notify::{Messenger, Outbox};
-use secrecy::ExposeSecret;
-use sql::SqlStore;
+use secrecy::{ExposeSecret, SecretString};
+use sql::{Limits, SqlDirectory, SqlStore};
 
 use crate::config::Config;
 use crate::data_folder::{DataFolder, FolderLock};
@@ -19,6 +19,7 @@ pub(crate) struct OpenCore {
     pub messenger: Arc<Messenger>,
     outbox: Outbox,
     store: SqlStore,
+    directory: Option<SqlDirectory>,
     _lock: FolderLock,
 }
 
@@ -27,6 +28,7 @@ impl OpenCore {
     pub async fn open(config: &Config, folder: &DataFolder, lock: FolderLock) -> Result<Self, Failure> {
         let store = open_store(config, folder).await?;
         let key = master_key(config, folder, &store).await?;
+        let directory = open_directory(config, &store)?;
         let rng = Arc::new(SystemRng);
         let hasher = Hasher::start(config.hash_settings(), key.pepper(), rng.clone());
         let hasher = hasher.context(|| "the configuration is wrong: [hash]".to_owned())?;
@@ -38,19 +40,28 @@ impl OpenCore {
             clock: Arc::new(SystemClock),
             rng,
             notifier: messenger.clone(),
+            directory: directory.clone().map(|directory| Arc::new(directory) as Arc<dyn Directory>),
         };
-        let core = Core::new(ports, config.messages.retry_pause, key);
-        Ok(Self { core: Arc::new(core), messenger, outbox, store, _lock: lock })
+        let core = Core::new(ports, config.served_regions(), config.messages.retry_pause, key);
+        Ok(Self { core: Arc::new(core), messenger, outbox, store, directory, _lock: lock })
     }
 
     /// Who carries out operators' commands.
     pub fn operator(&self, config: &Config) -> Operator {
-        Operator { core: Arc::clone(&self.core), regions: config.served_regions(), outbox: self.outbox.clone() }
+        Operator {
+            core: Arc::clone(&self.core),
+            regions: config.served_regions(),
+            outbox: self.outbox.clone(),
+            open_elsewhere: open_elsewhere(config.limits()),
+        }
     }
 
     /// Closes the store, then frees the folder.
     pub async fn close(self) {
         self.store.close().await;
+        if let Some(directory) = &self.directory {
+            directory.close().await;
+        }
     }
 }
 
@@ -64,6 +75,23 @@ async fn open_store(config: &Config, folder: &DataFolder) -> Result<SqlStore, Fa
         }
     };
     opened.map_err(|error| Failure::new(error.to_string()))
+}
+
+/// The directory that this region shares with others.
+fn open_directory(config: &Config, store: &SqlStore) -> Result<Option<SqlDirectory>, Failure> {
+    let Some(url) = config.directory() else { return Ok(None) };
+    let directory = SqlDirectory::connect(url.expose_secret(), store, config.limits());
+    directory.map(Some).map_err(|error| Failure::new(format!("directory: {error}")))
+}
+
+/// Opens the store of another region, to move accounts there.
+fn open_elsewhere(limits: Limits) -> StoreOpener {
+    Arc::new(move |url: SecretString| {
+        Box::pin(async move {
+            let opened = SqlStore::postgres(url.expose_secret(), limits).await;
+            opened.map(|store| Arc::new(store) as Arc<dyn Store>).map_err(|error| error.to_string())
+        })
+    })
 }
 
 /// The master key that the database was made with; a new one for a new database.

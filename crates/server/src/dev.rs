@@ -88,11 +88,12 @@ async fn add_samples(core: &Core, region: &account::Region) -> Result<(), Operat
     };
     if !core.knows(&identifier(PHONE.0)).await? {
         let details = Details { display_name: Some("eWelink".into()), language: Some("cn".into()), ..Details::default() };
-        core.create_account(NewAccount { phone: PHONE.0.parse().ok(), details, ..account(PHONE.1) }).await?;
+        let made = core.create_account(NewAccount { phone: PHONE.0.parse().ok(), details, ..account(PHONE.1) }).await;
+        unless_there(made.map(drop))?;
     }
     if !core.knows(&identifier(USER.0)).await? {
         let names = NewAccount { user_name: USER.0.parse().ok(), email: USER.2.parse().ok(), ..account(USER.1) };
-        core.create_account(names).await?;
+        unless_there(core.create_account(names).await.map(drop))?;
     }
 
     let serial = |text: &str| text.parse().expect("a sample serial number");

@@ -12,6 +12,7 @@ mod operate;
 mod places;
 mod print;
 mod prompt;
+mod regions;
 mod serve;
 mod tls;
 mod transfer;

@@ -4,7 +4,7 @@ use std::io::{IsTerminal, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use admin::{AccountCommand, Command, EXECUTE_PATH, Operator, Outcome, Secret, Wanted};
+use admin::{AccountCommand, Command, EXECUTE_PATH, Operator, Outcome, RegionCommand, Secret, Wanted};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
 use hyper::body::Bytes;
@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::core::OpenCore;
 use crate::data_folder::DataFolder;
 use crate::failure::{Context, Failure};
-use crate::{print, transfer};
+use crate::{print, regions, transfer};
 
 /// How long a command waits for a server that is starting, or for another command, to be done with the data folder.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -34,6 +34,7 @@ pub(crate) async fn run(config: Config, mut command: Command, json: bool) -> Res
     let executor = Executor::find(&config, &folder, &command).await?;
     let answer = match &command {
         Command::Account(AccountCommand::Import(wish)) => transfer::import(&executor, wish).await,
+        Command::Region(RegionCommand::Sync) => regions::sync_directory(&executor).await,
         Command::Account(AccountCommand::Export { file, format }) => transfer::export(&executor, file, *format).await,
         _ => executor.run(command).await.and_then(|outcome| outcome.map_err(Failure::from)),
     };
@@ -117,8 +118,8 @@ async fn send(stream: UnixStream, command: &Command) -> Result<Outcome, Failure>
 
 fn read_secrets(command: &mut Command) -> Result<(), Failure> {
     match command.wanted() {
-        None | Some(Wanted::ApplicationSecret(None, _)) => {}
-        Some(Wanted::ApplicationSecret(Some(file), secret)) => *secret = Some(read_file(&file)?),
+        None | Some(Wanted::FromFile(None, _)) => {}
+        Some(Wanted::FromFile(Some(file), secret)) => *secret = Some(read_file(&file)?),
         Some(Wanted::Password(Some(file), password)) => *password = Some(read_file(&file)?),
         Some(Wanted::Password(None, password)) => *password = Some(ask_password()?),
     }

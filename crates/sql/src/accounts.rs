@@ -1,12 +1,15 @@
 //! Accounts.
 
 use account::store::{AccountChange, Changed, Created, Creation, Ending, Imported, InsertError, Page, Spend};
-use account::{Account, AccountNumber, Activation, Address, Details, Identifier, Link, Session, StoreError, Timestamp, Verifier};
+use account::{
+    Account, AccountNumber, Activation, Address, Details, Gateway, Identifier, Link, Region, Session, StoreError, Timestamp,
+    Verifier,
+};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
 use crate::row::{Row, failed};
-use crate::{mailings, messages, sessions};
+use crate::{gateways, mailings, messages, sessions};
 
 /// A query of whole accounts, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -207,6 +210,58 @@ async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -
         messages::put(connection, message).await?;
     }
     Ok(Changed::Done)
+}
+
+pub(crate) async fn set_region(
+    connection: &mut AnyConnection,
+    number: AccountNumber,
+    region: &Region,
+) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let update = sqlx::query("UPDATE accounts SET region = $1, revision = revision + 1 WHERE number = $2");
+    let update = update.bind(region.as_str()).bind(number.0);
+    let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
+    sessions::end_all_of(&mut transaction, number).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(found)
+}
+
+pub(crate) async fn take_in(
+    connection: &mut AnyConnection,
+    account: &Account,
+    gateways: &[Gateway],
+) -> Result<Imported, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let here = sqlx::query("SELECT number FROM accounts WHERE id = $1").bind(account.id.as_str());
+    if here.fetch_optional(&mut *transaction).await.map_err(failed)?.is_some() {
+        return Ok(Imported::Done);
+    }
+    match try_take_in(&mut transaction, account, gateways).await {
+        Ok(()) => {
+            transaction.commit().await.map_err(failed)?;
+            Ok(Imported::Done)
+        }
+        Err(InsertError::Taken) => Ok(Imported::Taken),
+        Err(InsertError::Store(error)) => Err(error),
+    }
+}
+
+async fn try_take_in(connection: &mut AnyConnection, account: &Account, gateways: &[Gateway]) -> Result<(), InsertError> {
+    let number = put(connection, account).await?;
+    for gateway in gateways {
+        gateways::insert(connection, &Gateway { account: Some(number), ..gateway.clone() }).await?;
+    }
+    Ok(())
+}
+
+pub(crate) async fn remove(connection: &mut AnyConnection, number: AccountNumber) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let found = bump_revision(&mut transaction, number).await?;
+    let delete = sqlx::query("DELETE FROM gateways WHERE account = $1").bind(number.0);
+    delete.execute(&mut *transaction).await.map_err(failed)?;
+    erase(&mut transaction, number).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(found)
 }
 
 pub(crate) async fn set_details(

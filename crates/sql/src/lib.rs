@@ -8,6 +8,7 @@
 mod accounts;
 mod applications;
 mod devices;
+mod directory;
 mod forget;
 mod gateways;
 mod mailings;
@@ -26,12 +27,13 @@ use account::store::{
 };
 use account::{
     Account, AccountNumber, Activation, Address, AppVersion, Application, ApplicationId, Audience, Details, Device, Gateway,
-    Guid, Identifier, Identity, Link, ObjectId, ProvenCode, Purpose, Queued, Serial, Session, Store, StoreError, StoredCode,
-    Timestamp, TokenHash,
+    Guid, Identifier, Identity, Link, ObjectId, ProvenCode, Purpose, Queued, Region, Serial, Session, Store, StoreError,
+    StoredCode, Timestamp, TokenHash,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool};
 
+pub use crate::directory::SqlDirectory;
 pub use crate::open::{Limits, OpenError};
 pub use crate::sqlite::OLDEST_SQLITE;
 
@@ -84,20 +86,21 @@ macro_rules! on {
     ($store:ident.$pool:ident, $connection:ident => $operation:expr) => {{
         let mut tries = 1;
         loop {
-            let acquired = $store.$pool.acquire().await.map_err(row::failed)?;
-            let mut used = InUse { connection: acquired, done: false };
+            let acquired = $store.$pool.acquire().await.map_err($crate::row::failed)?;
+            let mut used = $crate::InUse { connection: acquired, done: false };
             let $connection = &mut *used.connection;
             let Ok(outcome) = tokio::time::timeout($store.patience, $operation).await else {
-                break Err(StoreError::Unavailable("it took too long".into()).into());
+                break Err(account::StoreError::Unavailable("it took too long".into()).into());
             };
             used.done = true;
             match outcome {
-                Err(error) if error.gave_way() && tries < MOST_TRIES => tries += 1,
+                Err(error) if $crate::GaveWay::gave_way(&error) && tries < $crate::MOST_TRIES => tries += 1,
                 outcome => break outcome,
             }
         }
     }};
 }
+pub(crate) use on;
 
 #[async_trait::async_trait]
 impl Store for SqlStore {
@@ -135,6 +138,18 @@ impl Store for SqlStore {
 
     async fn delete_account(&self, number: AccountNumber, spend: Spend<'_>) -> Result<Changed, StoreError> {
         on!(self.write, connection => accounts::delete(connection, number, spend))
+    }
+
+    async fn set_region(&self, number: AccountNumber, region: &Region) -> Result<bool, StoreError> {
+        on!(self.write, connection => accounts::set_region(connection, number, region))
+    }
+
+    async fn take_in(&self, account: &Account, gateways: &[Gateway]) -> Result<Imported, StoreError> {
+        on!(self.write, connection => accounts::take_in(connection, account, gateways))
+    }
+
+    async fn remove_account(&self, number: AccountNumber) -> Result<bool, StoreError> {
+        on!(self.write, connection => accounts::remove(connection, number))
     }
 
     async fn set_details(&self, number: AccountNumber, details: &Details) -> Result<bool, StoreError> {

@@ -93,7 +93,10 @@ impl SqlStore {
 
 /// Brings the tables up to date, unless they are newer than can be understood.
 pub(crate) async fn migrate(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
-    MIGRATIONS.run(&mut *connection).await.map_err(|source| OpenError::Migration { path: path.to_owned(), source })?;
+    MIGRATIONS
+        .run_direct(None, connection, false)
+        .await
+        .map_err(|source| OpenError::Migration { path: path.to_owned(), source })?;
     let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'needs_migration'");
     let needed: String =
         query.fetch_one(connection).await.map_err(|source| OpenError::Database { path: path.to_owned(), source })?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use sqlx::any::AnyConnectOptions;
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{AnyConnection, Connection};
+use sqlx::{AnyConnection, AnyPool, Connection};
 use url::Url;
 
 use crate::SqlStore;
@@ -50,13 +50,27 @@ impl SqlStore {
         open::migrate(&mut first, &shown).await?;
         first.close().await.map_err(database)?;
 
-        let options = AnyConnectOptions::from_str(bound(url, limits).as_str()).map_err(database)?;
-        let pool = open::pool(limits.connections, limits)
-            .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
-            .before_acquire(|connection, metadata| Box::pin(check_idle(connection, metadata.idle_for)));
-        let pool = pool.connect_with(options).await.map_err(database)?;
+        let pool = pool(url, limits).map_err(database)?;
         Ok(Self { read: pool.clone(), write: pool, patience: limits.timeout })
     }
+}
+
+/// Connections to the database at `url`, made when they are needed.
+///
+/// # Errors
+/// [`OpenError::Url`].
+pub(crate) fn lazily(url: &str, limits: Limits) -> Result<AnyPool, OpenError> {
+    let url = checked(url)?;
+    let path = shown(&url);
+    pool(url, limits).map_err(|source| OpenError::Database { path, source })
+}
+
+fn pool(url: Url, limits: Limits) -> Result<AnyPool, sqlx::Error> {
+    let options = AnyConnectOptions::from_str(bound(url, limits).as_str())?;
+    let pool = open::pool(limits.connections, limits)
+        .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
+        .before_acquire(|connection, metadata| Box::pin(check_idle(connection, metadata.idle_for)));
+    Ok(pool.connect_lazy_with(options))
 }
 
 /// Reads a URL and sees to it that the server beyond it will be checked.

@@ -41,7 +41,7 @@ macro_rules! store_contract {
             logins_race_for_one_session logins_race_for_a_gateway logins_race_against_changes nonces_race registrations_race
             fingerprints_race
             codes mailing_limits links messages creations what_was_never_activated_makes_place account_changes deletion
-            refresh_tokens devices_come_again gateways_come_again imports sendings_race tries_race registrations_race_for_a_code
+            refresh_tokens devices_come_again gateways_come_again imports moves sendings_race tries_race registrations_race_for_a_code
             rotations_race claims_race);
     };
     (@ $open:path; $($check:ident)*) => {

@@ -437,6 +437,45 @@ pub async fn gateways_come_again(store: AnyStore) {
     assert!(store.unbind(&gateway.serial, Some(ben.number)).await.unwrap());
 }
 
+pub async fn moves(store: AnyStore) {
+    let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
+    add_gateways(&store, &["one", "two", "three"]).await;
+    for gateway in ["one", "two"] {
+        assert!(store.bind(&serial(gateway), anna.number).await.unwrap());
+    }
+    let anna = reread(&store, anna.number).await;
+    log_in(&store, &anna, at_phone("one")).await;
+    log_in(&store, &ben, at_phone("one")).await;
+
+    let region = "us".parse().unwrap();
+    assert!(store.set_region(anna.number, &region).await.unwrap());
+    assert!(!store.set_region(NOBODY, &region).await.unwrap());
+    let left = reread(&store, anna.number).await;
+    assert_eq!((&left.region, left.revision > anna.revision), (&region, true));
+    assert_eq!(session_ids(&store, Some(anna.number)).await, []);
+    let late = a_session(anna.number, at_phone("one"), NOW);
+    assert!(store.commit_login(commit(&late, anna.revision)).await.unwrap().done().is_none(), "decided before");
+
+    // It arrives where it was gone from: the same database stands for both.
+    let gateways = store.gateways_of(anna.number).await.unwrap();
+    assert_eq!(store.take_in(&left, &gateways).await.unwrap(), Imported::Done, "here already");
+    let other = Account { id: ObjectId::draw(&SystemRng), ..left.clone() };
+    assert_eq!(store.take_in(&other, &[]).await.unwrap(), Imported::Taken, "its name is another's");
+    assert!(store.remove_account(anna.number).await.unwrap());
+    assert!(!store.remove_account(anna.number).await.unwrap());
+    assert_eq!(store.gateways(page(None, 10)).await.unwrap().len(), 1, "its gateways go with it");
+    assert!(store.account(anna.number).await.unwrap().is_none());
+    assert_eq!(session_ids(&store, Some(ben.number)).await.len(), 1);
+
+    let taken = [gateways[0].clone(), store.gateway(&serial("three")).await.unwrap().unwrap()];
+    assert_eq!(store.take_in(&left, &taken).await.unwrap(), Imported::Taken, "a gateway is here already");
+    assert!(store.account_named(&left.identifiers().next().unwrap()).await.unwrap().is_none(), "nothing of it was done");
+    assert_eq!(store.take_in(&left, &gateways).await.unwrap(), Imported::Done);
+    let arrived = store.account_named(&left.identifiers().next().unwrap()).await.unwrap().unwrap();
+    assert_eq!((&arrived.id, arrived.verifier.phc()), (&left.id, left.verifier.phc()));
+    assert_eq!(store.gateways_of(arrived.number).await.unwrap().len(), 2);
+}
+
 pub async fn imports(store: AnyStore) {
     let there = registered(&store, &["anna"]).await;
     assert_eq!(store.imported_up_to("file").await.unwrap(), 0);
