@@ -336,7 +336,10 @@ fn the_documented_configuration_loads() {
         (&json!("eu"), &json!("json"), &json!("10m"))
     );
     assert_eq!((&shown["mail"]["host"], &shown["mail"]["tls"]), (&json!("mail.example.com"), &json!("starttls")));
-    assert!(shown["sms"]["body"].is_string() && !shown.to_string().contains('…') && !shown.to_string().contains("secret"), "no secret is shown: {shown}");
+    assert!(
+        shown["sms"]["body"].is_string() && !shown.to_string().contains('…') && !shown.to_string().contains("secret"),
+        "no secret is shown: {shown}"
+    );
 }
 
 /// The documented commands can be pasted one after another.
