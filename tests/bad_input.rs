@@ -4,9 +4,12 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
+use reqwest::Method;
 use serde_json::{Value, json};
 
+use crate::support::app::App;
 use crate::support::calls::{SECRET, sign};
+use crate::support::panel::Panel;
 use crate::support::{Answer, Ewelink, Fantem, Server, assert_answer};
 
 fn ewelink_error(code: u32) -> Value {
@@ -178,5 +181,41 @@ async fn control_characters_do_not_reach_the_log() {
     assert_eq!(server.log_line(&answer.request_id)["outcome"], "the application is unknown");
     for line in server.log.all() {
         assert!(!line.chars().any(char::is_control) && !line.contains("logged in"), "{line:?}");
+    }
+}
+
+/// A NUL is no character of any text here, and one of the databases would refuse it: it must not come that far.
+#[tokio::test]
+async fn a_nul_is_nobodys_fault_but_the_clients() {
+    let server = Server::dev();
+    let (app, panel) = (App::new(&server), Panel::new(&server));
+    let at = app.v8("/api/user/login", json!({ "phoneNumber": "+8613123456789", "password": "12345678" })).await.text("/at");
+    let good = json!({
+        "phoneNumber": "+8613123456789", "email": "anna@example.com", "password": "12345678", "verificationCode": "123456",
+        "to": "+8613123456789", "sendType": "1", "nickname": "x", "rt": "x", "countryCode": "+86", "lang": "cn",
+        "oldPassword": "12345678", "newPassword": "87654321", "appVersion": "1", "os": "x", "model": "x", "romVersion": "1",
+        "username": "anna", "rePassword": "12345678", "uuid": "x", "cubeSn": "x", "sn": "x", "name": "x", "accountToken": "x",
+        "flushToken": "x", "p2pUid": "x", "wifiMac": "x", "code": "123456", "phone": "+8613123456789", "guid": "x", "deviceType": "x",
+    });
+    for field in good.as_object().unwrap().keys() {
+        let mut body = good.clone();
+        body[field] = json!("a\u{0}b");
+        let fields = body.as_object().unwrap().iter();
+        let form: Vec<_> = fields.map(|(name, value)| (name.as_str(), value.as_str().unwrap())).collect();
+        for path in ["/api/user/login", "/api/user/register", "/api/user/password/reset", "/api/sms"] {
+            assert_ne!(app.v8(path, body.clone()).await.status, 500, "{path} {field}");
+        }
+        assert_ne!(app.v8_get("/api/user/refresh", &[("rt", "a%00b")]).await.status, 500, "{field}");
+        for path in ["login", "register", "sms-login", "verification-code", "reset-pwd", "refresh"] {
+            let path = format!("/v2/user/{path}");
+            assert_ne!(app.v2(&path, body.clone()).await.body["error"], 500, "{path} {field}");
+        }
+        for path in ["change-pwd", "profile"] {
+            let path = format!("/v2/user/{path}");
+            assert_ne!(app.v2_as(&at, Method::POST, &path, body.clone()).await.body["error"], 500, "{path} {field}");
+        }
+        for (method, path) in fantem::routes() {
+            assert_ne!(panel.status(method, path, &form).await, 500, "{path} {field}");
+        }
     }
 }

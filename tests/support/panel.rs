@@ -10,6 +10,7 @@ use super::{Answer, Server};
 
 /// The notes of successes, by family.
 const NUMBER: &str = "OPERATE_SUCCESS";
+const FORM: &str = "application/x-www-form-urlencoded";
 const TEXT: &str = "操作成功";
 
 /// A panel, phone or cube.
@@ -43,7 +44,7 @@ impl Panel {
     }
 
     pub async fn form(&self, path: &str, parameters: &[(&str, &str)]) -> Reply {
-        self.send(Method::POST, path, "", form(parameters), "application/x-www-form-urlencoded").await
+        self.send(Method::POST, path, "", form(parameters), FORM).await
     }
 
     /// A form whose parameters are in the query.
@@ -62,6 +63,16 @@ impl Panel {
 
     pub async fn json(&self, path: &str, body: &Value) -> Reply {
         self.send(Method::POST, path, "", body.to_string(), "application/json").await
+    }
+
+    /// The status of whatever is answered, be it a page.
+    pub async fn status(&self, method: Method, path: &str, parameters: &[(&str, &str)]) -> u16 {
+        let url = format!("{}{path}", self.base);
+        let request = match method {
+            Method::GET => self.client.get(format!("{url}?{}", form(parameters))),
+            method => self.client.request(method, url).header("content-type", FORM).body(form(parameters)),
+        };
+        request.send().await.unwrap().status().as_u16()
     }
 
     async fn send(&self, method: Method, path: &str, query: &str, body: String, content_type: &str) -> Reply {

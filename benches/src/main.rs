@@ -1,0 +1,43 @@
+//! Measures Hearthgate from outside: a real server, real requests, databases of real sizes.
+
+mod population;
+mod scale;
+mod subject;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// What goes wrong is told and ends the run.
+type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;
+
+/// Measures Hearthgate from outside. Build it first: cargo build --release
+#[derive(Debug, Parser)]
+#[command(name = "bench")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Logins and token checks at growing numbers of accounts, and what an account takes up
+    Scale(scale::Wish),
+}
+
+fn main() -> ExitCode {
+    drop(rustls::crypto::ring::default_provider().install_default());
+    let run = async {
+        match Cli::parse().command {
+            Command::Scale(wish) => scale::run(&wish).await,
+        }
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    match runtime.map_err(Into::into).and_then(|runtime| runtime.block_on(run)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

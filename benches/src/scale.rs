@@ -1,0 +1,284 @@
+//! Latency and size at growing numbers of accounts.
+
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use clap::Args;
+use comfy_table::Table;
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use sha2::Sha256;
+use sqlx::any::AnyPoolOptions;
+use sqlx::{AnyPool, Executor};
+use tokio::task::JoinSet;
+
+use crate::Outcome;
+use crate::population::{self, APPLICATION, PASSWORD};
+use crate::subject::{Place, Serving};
+
+/// Clients that check tokens at the same time, and for how long, when throughput is compared with the bare database's.
+const CLIENTS: usize = 16;
+const LONG: Duration = Duration::from_secs(10);
+/// Requests that are made before any is measured.
+const WARM_UP: i64 = 500;
+
+/// What is to be measured.
+#[derive(Debug, Args)]
+pub(crate) struct Wish {
+    /// The numbers of accounts, one after another
+    #[arg(long, value_name = "COUNT,COUNT", value_delimiter = ',', default_value = "10000,1000000")]
+    accounts: Vec<i64>,
+    /// An empty PostgreSQL database; without it, SQLite in a temporary folder
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+    /// How many logins and token checks are measured at each number
+    #[arg(long, value_name = "COUNT", default_value_t = 3000)]
+    requests: i64,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was measured at one number of accounts.
+struct Measured {
+    accounts: i64,
+    login: Latency,
+    check: Latency,
+    bytes: i64,
+    index_bytes: i64,
+}
+
+/// In microseconds.
+struct Latency {
+    p50: u128,
+    p99: u128,
+}
+
+impl Latency {
+    fn of(mut taken: Vec<Duration>) -> Self {
+        taken.sort();
+        let at = |percent: usize| taken[(taken.len() - 1) * percent / 100].as_micros();
+        Self { p50: at(50), p99: at(99) }
+    }
+}
+
+pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
+    let place = Place::new(wish.store.clone())?;
+    prepare(&place)?;
+    let mut measured = Vec::new();
+    let mut checks = None;
+    for &accounts in &wish.accounts {
+        populate(&place, accounts).await?;
+        let server = place.serve()?;
+        measured.push(measure(&place, &server, accounts, wish.requests).await?);
+        if place.is_postgres() && Some(&accounts) == wish.accounts.last() {
+            checks = Some((throughput(&server, accounts).await?, pgbench(&place, accounts)?));
+        }
+    }
+    if wish.json {
+        print_json(&measured, checks)
+    } else {
+        print_table(&measured, checks)
+    }
+    Ok(())
+}
+
+/// Makes the tables, the application and the first account.
+fn prepare(place: &Place) -> Outcome<()> {
+    let secret = place.file("secret.txt");
+    std::fs::write(&secret, APPLICATION.1)?;
+    let secret = secret.display().to_string();
+    place.operate(&["app", "create", "--appid", APPLICATION.0, "--secret-file", &secret], "")?;
+    place.operate(&["account", "create", "--email", "first@example.com", "--region", "eu"], PASSWORD).map(drop)
+}
+
+async fn connect(place: &Place) -> Outcome<AnyPool> {
+    sqlx::any::install_default_drivers();
+    Ok(AnyPoolOptions::new().max_connections(1).connect(&place.database()).await?)
+}
+
+async fn populate(place: &Place, accounts: i64) -> Outcome<()> {
+    let pool = connect(place).await?;
+    if place.is_postgres() {
+        population::grow(&pool, accounts).await?;
+        pool.execute("VACUUM ANALYZE").await?;
+        pool.execute("CHECKPOINT").await?;
+    } else {
+        pool.execute("PRAGMA synchronous = OFF; PRAGMA cache_size = -4000000;").await?;
+        population::grow(&pool, accounts).await?;
+        pool.execute("PRAGMA wal_checkpoint(TRUNCATE); ANALYZE;").await?;
+    }
+    pool.close().await;
+    Ok(())
+}
+
+async fn measure(place: &Place, server: &Serving, accounts: i64, requests: i64) -> Outcome<Measured> {
+    let caller = Caller { client: reqwest::Client::new(), url: server.url.clone() };
+    let (mut logins, mut checks) = (Vec::new(), Vec::new());
+    // Everywhere in the tables, and never the same twice: a step that has no factor in common with their size.
+    let step = accounts / 3 * 2 + 1;
+    for request in 0..WARM_UP + requests {
+        let person = 2 + (request * step).rem_euclid(accounts - 1);
+        let begun = Instant::now();
+        caller.check(person).await?;
+        let checked = begun.elapsed();
+        let begun = Instant::now();
+        caller.log_in(2 + (request * step + accounts / 2).rem_euclid(accounts - 1)).await?;
+        if request >= WARM_UP {
+            checks.push(checked);
+            logins.push(begun.elapsed());
+        }
+    }
+    let (bytes, index_bytes) = sizes(place).await?;
+    Ok(Measured { accounts, login: Latency::of(logins), check: Latency::of(checks), bytes, index_bytes })
+}
+
+/// Bytes of the tables with their indexes, and of the indexes.
+async fn sizes(place: &Place) -> Outcome<(i64, i64)> {
+    let pool = connect(place).await?;
+    let query = if place.is_postgres() {
+        "SELECT CAST(SUM(pg_total_relation_size(oid)) AS BIGINT), CAST(SUM(pg_indexes_size(oid)) AS BIGINT) FROM pg_class \
+         WHERE relname IN ('accounts', 'sessions') AND relkind = 'r'"
+    } else {
+        "SELECT SUM(pgsize), SUM(CASE WHEN name IN ('accounts', 'sessions') THEN 0 ELSE pgsize END) FROM dbstat \
+         WHERE aggregate AND name IN (SELECT name FROM sqlite_schema WHERE tbl_name IN ('accounts', 'sessions'))"
+    };
+    let sizes = sqlx::query_as(query).fetch_one(&pool).await?;
+    pool.close().await;
+    Ok(sizes)
+}
+
+/// A client of the eWeLink dialects.
+#[derive(Clone)]
+struct Caller {
+    client: reqwest::Client,
+    url: String,
+}
+
+impl Caller {
+    async fn log_in(&self, person: i64) -> Outcome<()> {
+        let body = json!({
+            "appid": APPLICATION.0, "email": population::email(person), "password": PASSWORD, "ts": 1, "version": 8, "nonce": "q3wz95p6",
+        });
+        let body = body.to_string();
+        let mut mac = Hmac::<Sha256>::new_from_slice(APPLICATION.1.as_bytes())?;
+        mac.update(body.as_bytes());
+        let signature = BASE64.encode(mac.finalize().into_bytes());
+        let request = self.client.post(format!("{}/api/user/login", self.url)).header("host", "eu-api.coolkit.cc");
+        let answer: Value = request.header("authorization", format!("Sign {signature}")).body(body).send().await?.json().await?;
+        if answer["at"].is_string() { Ok(()) } else { Err(format!("a login was answered {answer}").into()) }
+    }
+
+    async fn check(&self, person: i64) -> Outcome<()> {
+        let request = self.client.get(format!("{}/v2/user/profile", self.url)).bearer_auth(population::access_token(person));
+        let answer: Value = request.header("x-ck-appid", APPLICATION.0).send().await?.json().await?;
+        // Who has logged in meanwhile has another token: the answer takes the same look at the store.
+        if matches!(answer["error"].as_i64(), Some(0 | 401)) {
+            Ok(())
+        } else {
+            Err(format!("a check was answered {answer}").into())
+        }
+    }
+}
+
+/// Token checks a second, by many clients.
+async fn throughput(server: &Serving, accounts: i64) -> Outcome<f64> {
+    let mut clients = JoinSet::new();
+    let until = Instant::now() + LONG;
+    for client in 0..CLIENTS {
+        let caller = Caller { client: reqwest::Client::new(), url: server.url.clone() };
+        clients.spawn(async move {
+            let mut done = 0_i64;
+            let mut person = i64::try_from(client)? * 7919;
+            while Instant::now() < until {
+                person = (person * 31 + 7).rem_euclid(accounts - 1);
+                caller.check(2 + person).await?;
+                done += 1;
+            }
+            Outcome::Ok(done)
+        });
+    }
+    let mut done = 0;
+    while let Some(client) = clients.join_next().await {
+        done += client??;
+    }
+    Ok(done as f64 / LONG.as_secs_f64())
+}
+
+/// Point selects a second of the same row by pgbench, with as many clients over the same kind of connection.
+fn pgbench(place: &Place, accounts: i64) -> Outcome<f64> {
+    let script = place.file("select.sql");
+    std::fs::write(
+        &script,
+        format!(
+            "\\set person random(2, {accounts})\nSELECT * FROM sessions WHERE access_hash = \
+             encode(sha256(convert_to(left(encode(sha256(convert_to('access token of ' || :person, 'UTF8')), 'hex'), 40), 'UTF8')), 'hex');\n"
+        ),
+    )?;
+    let mut command = Command::new(newest_pgbench()?);
+    command.args(["-n", "-M", "prepared", "-c", &CLIENTS.to_string(), "-j", "2", "-T", &LONG.as_secs().to_string(), "-f"]);
+    let output = command.arg(&script).arg(place.database()).output()?;
+    let said = String::from_utf8_lossy(&output.stdout);
+    let line = said
+        .lines()
+        .find(|line| line.starts_with("tps = "))
+        .ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
+    Ok(line.split(' ').nth(2).ok_or("pgbench says no figure")?.parse()?)
+}
+
+fn newest_pgbench() -> Outcome<std::path::PathBuf> {
+    let mut found: Vec<_> =
+        std::fs::read_dir("/usr/lib/postgresql")?.flatten().map(|entry| entry.path().join("bin/pgbench")).collect();
+    found.retain(|path: &std::path::PathBuf| Path::exists(path));
+    found.sort();
+    found.pop().ok_or_else(|| "pgbench is not installed".into())
+}
+
+fn ratio(last: u128, first: u128) -> f64 {
+    last as f64 / first.max(1) as f64
+}
+
+fn print_table(measured: &[Measured], checks: Option<(f64, f64)>) {
+    let mut table = Table::new();
+    table.load_preset(comfy_table::presets::ASCII_MARKDOWN);
+    table.set_header(["accounts", "login p50", "login p99", "check p50", "check p99", "bytes an account", "of them indexes"]);
+    for at in measured {
+        let each = |bytes: i64| format!("{}", bytes / at.accounts);
+        let micros = |micros: u128| format!("{micros} µs");
+        table.add_row([
+            at.accounts.to_string(),
+            micros(at.login.p50),
+            micros(at.login.p99),
+            micros(at.check.p50),
+            micros(at.check.p99),
+            each(at.bytes),
+            each(at.index_bytes),
+        ]);
+    }
+    println!("{table}");
+    if let (Some(first), Some(last)) = (measured.first(), measured.last()) {
+        let (login, check) = (ratio(last.login.p50, first.login.p50), ratio(last.check.p50, first.check.p50));
+        println!("last ÷ first, of the medians: login {login:.2}, check {check:.2}");
+    }
+    if let Some((checks, selects)) = checks {
+        println!("token checks/s {checks:.0} ÷ pgbench point selects/s {selects:.0} = {:.2}", checks / selects);
+    }
+}
+
+fn print_json(measured: &[Measured], checks: Option<(f64, f64)>) {
+    let latency = |latency: &Latency| json!({ "p50_us": latency.p50, "p99_us": latency.p99 });
+    let sizes: Vec<_> = measured
+        .iter()
+        .map(|at| {
+            json!({
+                "accounts": at.accounts, "login": latency(&at.login), "check": latency(&at.check),
+                "bytes": at.bytes, "index_bytes": at.index_bytes,
+            })
+        })
+        .collect();
+    let checks = checks.map(|(checks, selects)| json!({ "checks_per_second": checks, "pgbench_selects_per_second": selects }));
+    println!("{}", json!({ "sizes": sizes, "postgres": checks }));
+}
