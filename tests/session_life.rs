@@ -1,6 +1,9 @@
 //! The life of sessions as a state machine: whatever happens in whatever order, at every step exactly the tokens that should work do.
-//! The core on a real SQLite file, with a clock that is set by hand.
+//! The core on real databases, with a clock that is set by hand.
 #![allow(missing_docs, clippy::unwrap_used)]
+
+#[path = "support/postgres.rs"]
+mod postgres;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -16,6 +19,7 @@ use account::{
 use argon::{Cost, Hasher, Settings};
 use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 use sha2::Sha256;
 use sql::{Limits, SqlStore};
 use tempfile::TempDir;
@@ -209,7 +213,6 @@ struct World {
     clock: Arc<HandClock>,
     mailbox: Arc<Mailbox>,
     store: SqlStore,
-    _folder: TempDir,
 }
 
 fn password(text: &str) -> Password {
@@ -217,9 +220,7 @@ fn password(text: &str) -> Password {
 }
 
 impl World {
-    async fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+    async fn new(store: SqlStore) -> Self {
         let key = MasterKey::draw(&SystemRng);
         let cost = Cost { memory_kib: 8, iterations: 1 };
         let settings = Settings { cost, threads: 1, max_wait: Duration::from_secs(60) };
@@ -248,7 +249,7 @@ impl World {
             details: Details::default(),
         };
         core.create_account(new).await.unwrap();
-        Self { core, clock, mailbox, store, _folder: folder }
+        Self { core, clock, mailbox, store }
     }
 
     async fn authenticated(&self, app: usize) -> Option<Authenticated> {
@@ -394,20 +395,47 @@ impl World {
     }
 }
 
+/// Lets all this happen on a store that is empty.
+async fn live(store: SqlStore, events: &[Event]) {
+    let world = World::new(store).await;
+    let mut model = Model::default();
+    for event in events {
+        world.happen(&mut model, event).await;
+        world.check(&model).await;
+    }
+    world.store.close().await;
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+// Each case has a database of its own, so that shrinking one is slow.
 proptest! {
-    // Each case has a database of its own, so that shrinking one is slow.
     #![proptest_config(ProptestConfig { cases: 128, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn exactly_the_tokens_that_should_work_do(events in prop::collection::vec(event(), 1..60)) {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-            let world = World::new().await;
-            let mut model = Model::default();
-            for event in &events {
-                world.happen(&mut model, event).await;
-                world.check(&model).await;
-            }
-            world.store.close().await;
+        block_on(async {
+            let folder = TempDir::new().unwrap();
+            live(SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap(), &events).await;
         });
     }
+}
+
+/// Databases take long to make there: a few cases, in the long form more.
+#[test]
+fn exactly_the_tokens_that_should_work_do_on_postgres() {
+    let config = ProptestConfig::default();
+    let cases = if config.cases > 256 { config.cases / 50 } else { 24 };
+    let mut runner = TestRunner::new(ProptestConfig { cases, max_shrink_iters: 50, ..config });
+    let lived = runner.run(&prop::collection::vec(event(), 1..60), |events| {
+        block_on(async {
+            let url = postgres::database(&format!("session_life_{}", std::process::id()));
+            live(SqlStore::postgres(&url, Limits::default()).await.unwrap(), &events).await;
+            postgres::drop_database(&url);
+        });
+        Ok(())
+    });
+    lived.unwrap();
 }

@@ -144,7 +144,7 @@ async fn sizes(place: &Place) -> Outcome<(i64, i64)> {
          WHERE relname IN ('accounts', 'sessions') AND relkind = 'r'"
     } else {
         "SELECT SUM(pgsize), SUM(CASE WHEN name IN ('accounts', 'sessions') THEN 0 ELSE pgsize END) FROM dbstat \
-         WHERE aggregate AND name IN (SELECT name FROM sqlite_schema WHERE tbl_name IN ('accounts', 'sessions'))"
+         WHERE aggregate = 1 AND name IN (SELECT name FROM sqlite_schema WHERE tbl_name IN ('accounts', 'sessions'))"
     };
     let sizes = sqlx::query_as(query).fetch_one(&pool).await?;
     pool.close().await;

@@ -10,8 +10,9 @@ use super::{Answer, Server};
 
 /// The notes of successes, by family.
 const NUMBER: &str = "OPERATE_SUCCESS";
-const FORM: &str = "application/x-www-form-urlencoded";
 const TEXT: &str = "操作成功";
+
+const FORM: &str = "application/x-www-form-urlencoded";
 
 /// A panel, phone or cube.
 #[derive(Clone)]

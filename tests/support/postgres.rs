@@ -10,6 +10,13 @@ pub fn database(name: &str) -> String {
     format!("{server}/{name}")
 }
 
+/// Removes a database before its server goes: for tests that need many, one after another.
+#[allow(dead_code, reason = "few tests do")]
+pub fn drop_database(url: &str) {
+    let (server, name) = url.rsplit_once('/').unwrap();
+    psql(server, &format!("DROP DATABASE \"{name}\" WITH (FORCE)")).unwrap();
+}
+
 /// Runs a statement and returns what it returned, or what was wrong.
 pub fn psql(url: &str, statement: &str) -> Result<String, String> {
     let output =
