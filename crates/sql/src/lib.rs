@@ -17,6 +17,8 @@ mod postgres;
 mod row;
 mod sessions;
 mod sqlite;
+mod tables;
+mod whole;
 
 use std::time::Duration;
 
@@ -34,6 +36,7 @@ use sqlx::{Any, AnyPool};
 
 pub use crate::open::{Limits, OpenError};
 pub use crate::sqlite::OLDEST_SQLITE;
+pub use crate::whole::{CopyError, Place, Sum, Whole};
 
 /// A store on a SQL database.
 #[derive(Debug, Clone)]
