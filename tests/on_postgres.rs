@@ -15,6 +15,7 @@ mod fantem_life;
 mod fantem_login;
 mod geoip;
 mod import;
+mod keeping;
 mod lives;
 mod log;
 mod messages;
