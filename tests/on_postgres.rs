@@ -21,6 +21,7 @@ mod log;
 mod messages;
 mod one_account;
 mod pages;
+mod postgres_tools;
 mod real_client;
 mod server_life;
 mod support;
