@@ -16,6 +16,7 @@ mod fantem_login;
 mod file;
 mod geoip;
 mod import;
+mod keeping;
 mod lives;
 mod log;
 mod messages;

@@ -6,11 +6,11 @@ postgres_programs() {
     find /usr/lib/postgresql -mindepth 2 -maxdepth 2 -name bin 2> /dev/null | sort -V | tail -n 1
 }
 
-# Runs a program of PostgreSQL's, which refuses to run as root.
+# Runs a command among PostgreSQL's programs, which refuse to run as root.
 as_postgres() {
     local as=()
     [ "$(id -u)" != 0 ] || as=(setpriv --reuid=postgres --regid=postgres --clear-groups)
-    (cd "$postgres_folder" && "${as[@]}" "$(postgres_programs)/$1" "${@:2}")
+    (cd "$postgres_folder" && PATH="$(postgres_programs):$PATH" && "${as[@]}" "$@")
 }
 
 start_postgres() {

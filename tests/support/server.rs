@@ -32,6 +32,15 @@ pub fn store_of(data: &Path) -> Option<(&'static str, String)> {
     crate::ON_POSTGRES.then(|| ("HEARTHGATE_STORE", postgres::database(&name_of(data))))
 }
 
+/// The URL of the database that belongs to a data folder.
+pub fn url_of(data: &Path) -> String {
+    if crate::ON_POSTGRES {
+        postgres::database(&name_of(data))
+    } else {
+        format!("sqlite://{}", data.join("hearthgate.db").display())
+    }
+}
+
 /// A name of a database for each data folder.
 fn name_of(data: &Path) -> String {
     format!("end_to_end_{}", super::calls::md5(&data.display().to_string()))
@@ -185,11 +194,7 @@ impl Server {
     }
 
     pub fn database_url(&self) -> String {
-        if crate::ON_POSTGRES {
-            postgres::database(&name_of(&self.data()))
-        } else {
-            format!("sqlite://{}", self.data().join("hearthgate.db").display())
-        }
+        url_of(&self.data())
     }
 
     /// Everything that it keeps, as it is written.

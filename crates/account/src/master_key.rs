@@ -90,7 +90,7 @@ impl MasterKey {
         hmac(&self.derive(purpose), parts.join("\0").as_bytes())
     }
 
-    fn derive(&self, purpose: &str) -> [u8; 32] {
+    pub(crate) fn derive(&self, purpose: &str) -> [u8; 32] {
         hmac(self.0.expose_secret(), format!("hearthgate/{purpose}").as_bytes())
     }
 }

@@ -37,6 +37,23 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Copy the whole store into an empty one, from SQLite or PostgreSQL to SQLite or PostgreSQL, while nobody uses either
+    ///
+    /// Whichever of the two is not named is the configured store. Started again after it was broken off, it goes on where it was.
+    MigrateStore(MigrateStore),
+    /// Write all that the store holds at this moment into a new file, also while servers run
+    Backup {
+        /// The file, which must not exist
+        file: PathBuf,
+        /// Encrypt it under the master key
+        #[arg(long)]
+        encrypt: bool,
+    },
+    /// Fill the configured store, which must be empty, from a backup
+    Restore {
+        /// The backup; whether it is encrypted shows
+        file: PathBuf,
+    },
     #[command(flatten)]
     Operate(admin::Command),
 }
@@ -75,6 +92,24 @@ pub(crate) struct DevListen {
     https: String,
 }
 
+/// From where to where `migrate-store` copies.
+#[derive(Debug, Args)]
+#[group(required = true, multiple = true)]
+pub(crate) struct MigrateStore {
+    /// Copy from sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
+    #[arg(long, value_name = "URL")]
+    pub from: Option<String>,
+    /// Copy from the URL in this file, which can have a password in it
+    #[arg(long, value_name = "FILE", conflicts_with = "from")]
+    pub from_file: Option<PathBuf>,
+    /// Copy to sqlite:PATH or postgres://USER@HOST:PORT/DATABASE
+    #[arg(long, value_name = "URL")]
+    pub to: Option<String>,
+    /// Copy to the URL in this file, which can have a password in it
+    #[arg(long, value_name = "FILE", conflicts_with = "to")]
+    pub to_file: Option<PathBuf>,
+}
+
 /// Where the configuration comes from.
 pub(crate) struct Sources {
     pub file: Option<PathBuf>,
@@ -103,7 +138,11 @@ impl Cli {
                 set(&mut flags, "listen.http", Some(listen.http.clone()));
                 set(&mut flags, "listen.https", Some(listen.https.clone()));
             }
-            Command::Config(_) | Command::Operate(_) => {}
+            Command::Config(_)
+            | Command::MigrateStore(_)
+            | Command::Backup { .. }
+            | Command::Restore { .. }
+            | Command::Operate(_) => {}
         }
         Sources { file: self.config.clone(), flags, defaults }
     }

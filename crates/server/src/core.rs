@@ -13,6 +13,8 @@ use crate::config::Config;
 use crate::data_folder::{DataFolder, FolderLock};
 use crate::failure::{Context, Failure};
 
+const OTHER_KEY: &str = "the master key is not the one that the database was made with: give back the old key";
+
 /// The core, opened. Nobody else has the data folder meanwhile.
 pub(crate) struct OpenCore {
     pub core: Arc<Core>,
@@ -97,24 +99,34 @@ fn open_elsewhere(limits: Limits) -> StoreOpener {
 /// The master key that the database was made with; a new one for a new database.
 async fn master_key(config: &Config, folder: &DataFolder, store: &SqlStore) -> Result<MasterKey, Failure> {
     let unusable = || "cannot use the database".to_owned();
-    let given = match config.master_key()? {
-        Some(key) => Some(key),
-        None => folder.master_key()?,
-    };
-    let key = match (given, store.remembered_key().await.context(unusable)?) {
+    let key = match (given_key(config, folder)?, store.remembered_key().await.context(unusable)?) {
         (Some(key), _) => key,
         (None, None) => folder.draw_master_key()?,
-        (None, Some(_)) => {
-            let shown = folder.master_key_file().display().to_string();
-            return Err(format!(
-                "the master key {shown} is missing, and without it the database is of no use: put it back, or copy another node's"
-            )
-            .into());
-        }
+        (None, Some(_)) => return Err(missing(folder)),
     };
     let ours = key.fingerprint();
     if store.key_fingerprint(&ours).await.context(unusable)? != ours {
-        return Err("the master key is not the one that the database was made with: give back the old key".into());
+        return Err(OTHER_KEY.into());
     }
     Ok(key)
+}
+
+/// The master key that is there to a database which was made with the key of this `fingerprint`.
+pub(crate) fn key_of(fingerprint: Option<&str>, config: &Config, folder: &DataFolder) -> Result<MasterKey, Failure> {
+    let key = given_key(config, folder)?.ok_or_else(|| missing(folder))?;
+    if fingerprint.is_some_and(|fingerprint| fingerprint != key.fingerprint()) { Err(OTHER_KEY.into()) } else { Ok(key) }
+}
+
+fn given_key(config: &Config, folder: &DataFolder) -> Result<Option<MasterKey>, Failure> {
+    match config.master_key()? {
+        Some(key) => Ok(Some(key)),
+        None => folder.master_key(),
+    }
+}
+
+fn missing(folder: &DataFolder) -> Failure {
+    let shown = folder.master_key_file().display().to_string();
+    Failure::new(format!(
+        "the master key {shown} is missing, and without it the database is of no use: put it back, or copy another node's"
+    ))
 }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use account::{MasterKey, SystemRng};
 use secrecy::ExposeSecret;
+use tempfile::NamedTempFile;
 
 use crate::failure::{Context, Failure};
 
@@ -22,6 +23,12 @@ impl DataFolder {
     /// A folder that need not exist yet.
     pub fn at(path: &Path) -> Self {
         Self(path.to_owned())
+    }
+
+    /// The folder that this database lies in, if it lies in a data folder.
+    pub fn around(database: &Path) -> Option<Self> {
+        let folder = Self(database.parent()?.to_owned());
+        (folder.database() == database).then_some(folder)
     }
 
     pub fn path(&self) -> &Path {
@@ -61,6 +68,16 @@ impl DataFolder {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(Failure::new(format!("cannot lock {}: {error}", path.display()))),
         }
+    }
+
+    /// Locks the folder, which nobody else may have.
+    pub fn lock(&self) -> Result<FolderLock, Failure> {
+        self.try_lock()?.ok_or_else(|| {
+            let shown = self.0.display();
+            Failure::new(format!(
+                "the data folder {shown} is in use by another hearthgate: stop it, or choose another with --data"
+            ))
+        })
     }
 
     /// Reads the master key, if there is one.
@@ -105,9 +122,29 @@ pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
         let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
         writeln!(file, "{}", text.trim_end())?;
         file.sync_all()?;
-        path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+        File::open(folder_of(path))?.sync_all()
     };
     write().context(|| format!("cannot write {}", path.display()))
+}
+
+/// A file without a name that lasts, which only its owner can read, where `path` is to be.
+pub(crate) fn unfinished(path: &Path) -> Result<NamedTempFile, Failure> {
+    let made = tempfile::Builder::new().prefix(".hearthgate-").suffix(".unfinished").tempfile_in(folder_of(path));
+    made.context(|| format!("cannot write {}", path.display()))
+}
+
+/// Gives a file its name, which nothing else may have; all of it is durable when this returns.
+pub(crate) fn finish(file: NamedTempFile, path: &Path) -> Result<(), Failure> {
+    let finish = || {
+        file.as_file().sync_all()?;
+        file.persist_noclobber(path).map_err(|error| error.error)?;
+        File::open(folder_of(path))?.sync_all()
+    };
+    finish().context(|| format!("cannot write {}", path.display()))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Makes a file readable by its owner only.

@@ -23,6 +23,12 @@ impl From<String> for Failure {
     }
 }
 
+impl From<sql::CopyError> for Failure {
+    fn from(error: sql::CopyError) -> Self {
+        Self(error.to_string())
+    }
+}
+
 /// Says what was being done when something failed.
 pub(crate) trait Context<T> {
     fn context(self, doing: impl FnOnce() -> String) -> Result<T, Failure>;

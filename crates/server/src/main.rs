@@ -1,5 +1,6 @@
 //! `hearthgate`: configuration, listeners, wiring, command line.
 
+mod backup;
 mod cli;
 mod config;
 mod core;
@@ -8,11 +9,14 @@ mod dev;
 mod failure;
 mod listeners;
 mod logging;
+mod migrate;
 mod operate;
 mod places;
 mod print;
+mod progress;
 mod prompt;
 mod regions;
+mod restore;
 mod serve;
 mod tls;
 mod transfer;
@@ -20,10 +24,11 @@ mod transfer;
 use std::process::ExitCode;
 
 use clap::Parser;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::config::Config;
-use crate::failure::Failure;
+use crate::failure::{Context, Failure};
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
@@ -47,6 +52,19 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(_) => runtime.block_on(serve::run(config)),
         Command::Dev(_) => runtime.block_on(dev::run(config)),
         Command::Config(ConfigCommand::Check) => runtime.block_on(serve::check(config, cli.json)),
+        Command::MigrateStore(wish) => runtime.block_on(unless_told(migrate::run(&config, &wish, cli.json))),
+        Command::Backup { file, encrypt } => runtime.block_on(unless_told(backup::run(&config, &file, encrypt, cli.json))),
+        Command::Restore { file } => runtime.block_on(unless_told(restore::run(&config, &file, cli.json))),
         Command::Operate(command) => runtime.block_on(operate::run(config, command, cli.json)),
+    }
+}
+
+/// Breaks off what a signal ends, so that nothing unfinished is left behind.
+async fn unless_told(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let mut terminate = signal(SignalKind::terminate()).context(|| "cannot listen for signals".to_owned())?;
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        _ = terminate.recv() => Err("interrupted".into()),
     }
 }

@@ -75,12 +75,7 @@ impl Server {
         let tls = load_tls(&config)?;
         let folder = DataFolder::at(&config.data);
         folder.make()?;
-        let lock = folder.try_lock()?.ok_or_else(|| {
-            let shown = folder.path().display();
-            Failure::new(format!(
-                "the data folder {shown} is in use by another hearthgate: stop it, or choose another with --data"
-            ))
-        })?;
+        let lock = folder.lock()?;
         let open = OpenCore::open(&config, &folder, lock).await?;
         let listeners = Listeners::bind(&config, tls, &folder)?;
         let (http, https) = (listeners.http_address(), listeners.https_address());

@@ -1,18 +1,18 @@
 //! Files of accounts: read and written where the command line is, in parts that the server works off.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
 use admin::{AccountCommand, Batch, BatchOutcome, Command, Format, ImportFile, Outcome, Row};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::failure::{Context, Failure};
 use crate::operate::Executor;
+use crate::progress;
 
 /// How many rows travel at once, and are registered in one transaction.
 const ROWS: usize = 100;
@@ -29,7 +29,8 @@ pub(crate) async fn import(executor: &Executor<'_>, wish: &ImportFile) -> Result
     let done = if wish.dry_run { 0 } else { done.as_i64().unwrap_or(0) };
     let mut report = Report::new(wish.refused.as_deref())?;
     let mut rows = Rows::open(&wish.file, format)?;
-    let bar = progress(&wish.file)?;
+    let size = fs::metadata(&wish.file).context(|| format!("cannot read {}", wish.file.display()))?.len();
+    let bar = progress::bar(size);
     let (mut batch, mut imported, mut read) = (Vec::new(), 0, 0_u64);
     loop {
         let next = rows.next_row()?;
@@ -113,15 +114,6 @@ fn fingerprint(path: &Path) -> Result<String, Failure> {
         let length = part.len();
         file.consume(length);
     }
-}
-
-fn progress(path: &Path) -> Result<ProgressBar, Failure> {
-    if !io::stderr().is_terminal() {
-        return Ok(ProgressBar::hidden());
-    }
-    let size = fs::metadata(path).context(|| format!("cannot read {}", path.display()))?.len();
-    let style = ProgressStyle::with_template("{bar:40} {percent}% {msg} ({eta} left)").expect("a sound template");
-    Ok(ProgressBar::new(size).with_style(style))
 }
 
 /// A row, or why it is none, with the line that it begins on.

@@ -18,6 +18,8 @@ mod postgres;
 mod row;
 mod sessions;
 mod sqlite;
+mod tables;
+mod whole;
 
 use std::time::Duration;
 
@@ -36,6 +38,7 @@ use sqlx::{Any, AnyPool};
 pub use crate::directory::SqlDirectory;
 pub use crate::open::{Limits, OpenError};
 pub use crate::sqlite::OLDEST_SQLITE;
+pub use crate::whole::{CopyError, Place, Sum, Whole};
 
 /// A store on a SQL database.
 #[derive(Debug, Clone)]

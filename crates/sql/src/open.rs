@@ -9,6 +9,7 @@ use sqlx::{AnyConnection, Connection};
 
 use crate::SqlStore;
 use crate::row::failed;
+use crate::tables::FILLED_FROM;
 
 /// What every version since the first has made of the tables.
 static MIGRATIONS: Migrator = {
@@ -63,6 +64,22 @@ pub enum OpenError {
         /// Where it is.
         path: String,
     },
+    /// It is being copied into, and not all is there.
+    #[error("the database {path} was not filled to the end from {from}: run that migrate-store again, or name another database")]
+    Unfinished {
+        /// Where it is.
+        path: String,
+        /// Where the rest is.
+        from: String,
+    },
+    /// Its tables are not those of this version, and nothing may be changed.
+    #[error(
+        "the database {path} is not of this version of hearthgate, or not one of its databases: use the version that last served from it"
+    )]
+    OtherVersion {
+        /// Where it is.
+        path: String,
+    },
     /// The SQLite in this binary has a bug that loses data.
     #[error("this binary was built with SQLite {0}, which can corrupt its database; build it with 3.51.3 or newer")]
     OldSqlite(String),
@@ -91,20 +108,58 @@ impl SqlStore {
     }
 }
 
-/// Brings the tables up to date, unless they are newer than can be understood.
+/// Brings the tables up to date, unless they are newer than can be understood, and refuses a store that is not whole.
 pub(crate) async fn migrate(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
-    MIGRATIONS
-        .run_direct(None, connection, false)
-        .await
-        .map_err(|source| OpenError::Migration { path: path.to_owned(), source })?;
+    bring_up_to_date(connection, path).await?;
+    check_whole(connection, path).await
+}
+
+/// Brings the tables up to date, unless they are newer than can be understood.
+pub(crate) async fn bring_up_to_date(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
+    let run = MIGRATIONS.run_direct(None, &mut *connection, false).await;
+    run.map_err(|source| OpenError::Migration { path: path.to_owned(), source })?;
     let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'needs_migration'");
-    let needed: String =
-        query.fetch_one(connection).await.map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max();
-    if needed.parse().ok() > known {
+    let needed: Option<String> =
+        query.fetch_optional(connection).await.map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
+    if needed.and_then(|needed| needed.parse().ok()) > newest_known() {
         return Err(OpenError::TooNew { path: path.to_owned() });
     }
     Ok(())
+}
+
+/// Refuses a store that lacks what it is being filled with.
+async fn check_whole(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
+    let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = $1").bind(FILLED_FROM);
+    let mark: Option<String> =
+        query.fetch_optional(connection).await.map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
+    match mark {
+        None => Ok(()),
+        Some(mark) => Err(OpenError::Unfinished { path: path.to_owned(), from: source_in(&mark) }),
+    }
+}
+
+/// Refuses a store whose tables are not exactly those that this version knows, or that is not whole.
+pub(crate) async fn check_version(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
+    let query = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations");
+    let newest: Result<Option<i64>, _> = query.fetch_one(&mut *connection).await;
+    match newest {
+        Ok(newest) if newest == newest_known() => check_whole(connection, path).await,
+        // A file that is no database at all is told as such.
+        Err(source) if !source.to_string().contains("_sqlx_migrations") => {
+            Err(OpenError::Database { path: path.to_owned(), source })
+        }
+        _ => Err(OpenError::OtherVersion { path: path.to_owned() }),
+    }
+}
+
+/// Where a store that is marked is being filled from.
+fn source_in(mark: &str) -> String {
+    let mark: serde_json::Value = serde_json::from_str(mark).unwrap_or_default();
+    mark["from"].as_str().unwrap_or_default().to_owned()
+}
+
+fn newest_known() -> Option<i64> {
+    MIGRATIONS.iter().map(|migration| migration.version).max()
 }
 
 pub(crate) fn pool(connections: u32, limits: Limits) -> AnyPoolOptions {

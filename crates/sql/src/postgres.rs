@@ -15,10 +15,12 @@ use crate::open::{self, Limits, OpenError};
 /// What sqlx calls the engine.
 pub(crate) const POSTGRES: &str = "PostgreSQL";
 
+/// What connections that serve call themselves.
+const SERVER: &str = "hearthgate";
+
 /// Every connection's settings: what is acknowledged is durable, on a synchronous standby too; transactions are what the queries were
 /// written for; and what the engine finds worth mentioning is not the operator's business.
-const SETTINGS: [(&str, &str); 4] = [
-    ("application_name", "hearthgate"),
+const SETTINGS: [(&str, &str); 3] = [
     ("options[synchronous_commit]", "on"),
     ("options[default_transaction_isolation]", "read committed"),
     ("options[client_min_messages]", "warning"),
@@ -36,17 +38,10 @@ impl SqlStore {
     /// # Errors
     /// [`OpenError`].
     pub async fn postgres(url: &str, limits: Limits) -> Result<Self, OpenError> {
-        sqlx::any::install_default_drivers();
-        let url = checked(url)?;
-        let shown = shown(&url);
-        let database = |source| OpenError::Database { path: shown.clone(), source };
-
+        let url = checked(url, SERVER)?;
         // Looked at with one connection first, which may wait for another process that changes the tables at the same time.
-        let patient = AnyConnectOptions::from_str(url.as_str()).map_err(database)?;
-        let mut first = AnyConnection::connect_with(&patient).await.map_err(database)?;
-        if is_standby(&mut first).await.map_err(database)? {
-            return Err(OpenError::Standby { path: shown });
-        }
+        let (mut first, shown) = connect_to(&url).await?;
+        let database = |source| OpenError::Database { path: shown.clone(), source };
         open::migrate(&mut first, &shown).await?;
         first.close().await.map_err(database)?;
 
@@ -60,7 +55,7 @@ impl SqlStore {
 /// # Errors
 /// [`OpenError::Url`].
 pub(crate) fn lazily(url: &str, limits: Limits) -> Result<AnyPool, OpenError> {
-    let url = checked(url)?;
+    let url = checked(url, SERVER)?;
     let path = shown(&url);
     pool(url, limits).map_err(|source| OpenError::Database { path, source })
 }
@@ -73,8 +68,25 @@ fn pool(url: Url, limits: Limits) -> Result<AnyPool, sqlx::Error> {
     Ok(pool.connect_lazy_with(options))
 }
 
+/// Opens the database at `url` with one connection that calls itself `name`, and tells which it is.
+pub(crate) async fn connect(url: &str, name: &str) -> Result<(AnyConnection, String), OpenError> {
+    connect_to(&checked(url, name)?).await
+}
+
+async fn connect_to(url: &Url) -> Result<(AnyConnection, String), OpenError> {
+    sqlx::any::install_default_drivers();
+    let shown = shown(url);
+    let database = |source| OpenError::Database { path: shown.clone(), source };
+    let options = AnyConnectOptions::from_str(url.as_str()).map_err(database)?;
+    let mut connection = AnyConnection::connect_with(&options).await.map_err(database)?;
+    if is_standby(&mut connection).await.map_err(database)? {
+        return Err(OpenError::Standby { path: shown });
+    }
+    Ok((connection, shown))
+}
+
 /// Reads a URL and sees to it that the server beyond it will be checked.
-fn checked(url: &str) -> Result<Url, OpenError> {
+fn checked(url: &str, name: &str) -> Result<Url, OpenError> {
     // What is wrong with it is told without telling it: it holds a password.
     let malformed = || OpenError::Url("it is not of the form postgres://user:password@host:5432/database".into());
     let mut url = Url::parse(url).map_err(|_| malformed())?;
@@ -96,7 +108,7 @@ fn checked(url: &str) -> Result<Url, OpenError> {
             )));
         }
     }
-    url.query_pairs_mut().extend_pairs(SETTINGS);
+    url.query_pairs_mut().extend_pairs(SETTINGS).append_pair("application_name", name);
     Ok(url)
 }
 
@@ -152,7 +164,7 @@ mod tests {
             ("postgres://a:b@[::1]/hearthgate?sslmode=disable", Some("disable")),
             ("postgres:///hearthgate?host=/run/postgresql&user=a", Some("prefer")),
         ] {
-            let mode = checked(url).ok().map(|url| PgConnectOptions::from_str(url.as_str()).unwrap().get_ssl_mode());
+            let mode = checked(url, SERVER).ok().map(|url| PgConnectOptions::from_str(url.as_str()).unwrap().get_ssl_mode());
             let mode = mode.map(|mode| match mode {
                 PgSslMode::VerifyFull => "verify-full",
                 PgSslMode::VerifyCa => "verify-ca",
@@ -167,9 +179,12 @@ mod tests {
     #[test]
     fn a_password_is_not_repeated() {
         for url in ["postgres://anna:secret@db example/x", "secret", "postgres://anna:secret@h:99999/x", "mysql://:secret@h/x"] {
-            let refused = checked(url).unwrap_err().to_string();
+            let refused = checked(url, SERVER).unwrap_err().to_string();
             assert!(refused.contains("postgres://user:password@host") && !refused.contains("secret"), "{refused}");
         }
-        assert_eq!(shown(&checked("postgres://anna:secret@localhost:1/x?password=secret").unwrap()), "postgres://localhost/x");
+        assert_eq!(
+            shown(&checked("postgres://anna:secret@localhost:1/x?password=secret", SERVER).unwrap()),
+            "postgres://localhost/x"
+        );
     }
 }

@@ -14,7 +14,7 @@ use crate::open::{self, Limits, OpenError};
 pub const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// Durable before it is acknowledged: the log is synced at every commit.
-const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;";
+pub(crate) const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;";
 
 /// Connections that read at the same time. Reading takes microseconds; each connection costs a thread and a page cache.
 const READERS: u32 = 4;
@@ -25,24 +25,16 @@ impl SqlStore {
     /// # Errors
     /// [`OpenError`].
     pub async fn sqlite(path: &Path, limits: Limits) -> Result<Self, OpenError> {
-        sqlx::any::install_default_drivers();
         let shown = path.display().to_string();
         let database = |source| OpenError::Database { path: shown.clone(), source };
-        // sqlx encodes everything else in a path that means something in a URL, but not the sign that it encodes with.
-        let encoded = shown.replace('%', "%25");
-        let url = SqliteConnectOptions::new().filename(encoded).create_if_missing(true).to_url_lossy();
-        let options = AnyConnectOptions::from_str(url.as_str()).map_err(database)?;
-
         // Looked at with one connection first: a pool would go on trying what cannot work.
-        let mut first = AnyConnection::connect_with(&options).await.map_err(database)?;
+        let making = SqliteConnectOptions::new().create_if_missing(true);
+        let mut first = connect(path, making.clone()).await?;
         first.execute(SETTINGS).await.map_err(database)?;
-        let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut first).await.map_err(database)?;
-        if !is_trusted(&version) {
-            return Err(OpenError::OldSqlite(version));
-        }
         open::migrate(&mut first, &shown).await?;
         first.close().await.map_err(database)?;
 
+        let options = named(path, making).map_err(database)?;
         let pool = |connections| {
             let pool = open::pool(connections, limits).max_lifetime(None);
             pool.after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
@@ -52,6 +44,22 @@ impl SqlStore {
         let read = pool(READERS).connect_with(options).await.map_err(database)?;
         Ok(Self { read, write, patience: limits.timeout })
     }
+}
+
+/// Opens the file `path` with one connection.
+pub(crate) async fn connect(path: &Path, access: SqliteConnectOptions) -> Result<AnyConnection, OpenError> {
+    sqlx::any::install_default_drivers();
+    let database = |source| OpenError::Database { path: path.display().to_string(), source };
+    let options = named(path, access).map_err(database)?;
+    let mut connection = AnyConnection::connect_with(&options).await.map_err(database)?;
+    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await.map_err(database)?;
+    if is_trusted(&version) { Ok(connection) } else { Err(OpenError::OldSqlite(version)) }
+}
+
+fn named(path: &Path, access: SqliteConnectOptions) -> Result<AnyConnectOptions, sqlx::Error> {
+    // sqlx encodes everything else in a path that means something in a URL, but not the sign that it encodes with.
+    let encoded = path.display().to_string().replace('%', "%25");
+    AnyConnectOptions::from_str(access.filename(encoded).to_url_lossy().as_str())
 }
 
 fn is_trusted(version: &str) -> bool {
