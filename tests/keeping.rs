@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -135,16 +136,23 @@ async fn without_its_key_a_store_that_was_moved_is_of_no_use() {
     assert!(said.contains("master.key is missing"), "{said}");
 }
 
+const MANY: u64 = 60_000;
+
+/// Puts so many rows into a server's database that copying them takes a while.
+async fn add_many_rows(server: &Server) {
+    let insert = format!(
+        "INSERT INTO sendings (id, address, sent_at) \
+         WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {MANY}) \
+         SELECT 'sending ' || i, 'an address', i FROM n"
+    );
+    server.change_database(&insert).await;
+}
+
 /// Killed in the middle, a migration leaves what nobody can serve from, and goes on where it was.
 #[tokio::test]
 async fn a_migration_that_was_killed_goes_on() {
-    const ROWS: u64 = 60_000;
     let server = Server::dev();
-    let many = format!(
-        "INSERT INTO sendings (id, address, sent_at) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {ROWS}) \
-         SELECT 'sending ' || i, 'an address', i FROM n"
-    );
-    server.change_database(&many).await;
+    add_many_rows(&server).await;
     let first = server.stop();
     let (source, target) = (url_of(&data(&first)), another_database(&first));
     let mut migration = migrate(&source, &target).stdout(Stdio::null()).spawn().unwrap();
@@ -156,7 +164,7 @@ async fn a_migration_that_was_killed_goes_on() {
     migration.wait().unwrap();
     let oldest = || ask("SELECT id, xmin FROM sendings WHERE sent_at = 1 OR sent_at = 10");
     let (there, begun) = (ask("SELECT count(*) FROM sendings"), oldest());
-    assert!(there.parse::<u64>().unwrap() < ROWS, "it was killed in the middle: {there}");
+    assert!(there.parse::<u64>().unwrap() < MANY, "it was killed in the middle: {there}");
 
     let mut serve = hearthgate_on(&data(&first), ["serve", "--http", "127.0.0.1:0"]);
     let said = fail(serve.env("HEARTHGATE_STORE", &target));
@@ -168,7 +176,7 @@ async fn a_migration_that_was_killed_goes_on() {
     assert!(said.contains("was not filled to the end from"), "half a source: {said}");
 
     let done = succeed(&mut migrate(&source, &target));
-    assert_eq!(rows_of("sendings", &done), ROWS);
+    assert_eq!(rows_of("sendings", &done), MANY);
     assert_eq!(oldest(), begun, "what was there already was not copied again");
     let server = Server::dev_in(folder_with_key_of(&first), &[("HEARTHGATE_STORE", &target)]);
     assert_eq!(server.operate(&["account", "list"]).as_array().unwrap().len(), 2);
@@ -288,6 +296,47 @@ async fn a_backup_of_a_running_server_is_restored_elsewhere() {
     assert_eq!(profile.body["error"], 0, "the last token before the backup");
     assert_eq!(Ewelink::new(&server).login(json!({})).await.body["region"], "cn");
     assert!(fail(&mut restore(&server.data(), &file)).contains("in use by another hearthgate"));
+}
+
+/// The files in a folder that are there for a while only.
+fn unfinished(folder: &Path) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.ends_with(".unfinished")).collect()
+}
+
+/// Broken off, a backup is not there, and a restore has not been.
+#[tokio::test]
+async fn what_was_broken_off_is_not_there() {
+    let server = Server::dev();
+    add_many_rows(&server).await;
+    let folder = server.folder();
+    let file = folder.path().join("a.backup");
+    for signal in [Signal::TERM, Signal::INT, Signal::KILL] {
+        let mut broken = backup(&server.data(), &[], &file).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        while unfinished(folder.path()).is_empty() {
+            assert!(broken.try_wait().unwrap().is_none(), "it ended before it could be broken off");
+        }
+        kill_process(Pid::from_child(&broken), signal).unwrap();
+        assert!(!broken.wait().unwrap().success());
+        assert!(!file.exists());
+        assert_eq!(unfinished(folder.path()).len(), usize::from(signal == Signal::KILL));
+    }
+    let said = fail(&mut backup(&server.data(), &[], Path::new("/nowhere/a.backup")));
+    assert!(said.contains("cannot write /nowhere/a.backup"), "{said}");
+    succeed(&mut backup(&server.data(), &[], &file));
+    server.stop();
+
+    let elsewhere = folder_with_key_of(&folder);
+    let target = url_of(&data(&elsewhere));
+    let mut broken = restore(&data(&elsewhere), &file).stdout(Stdio::null()).spawn().unwrap();
+    let writes =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'INSERT INTO sendings%'";
+    while if ON_POSTGRES { psql(&target, writes).unwrap() == "0" } else { unfinished(&data(&elsewhere)).is_empty() } {
+        assert!(broken.try_wait().unwrap().is_none(), "it ended before it could be broken off");
+    }
+    broken.kill().unwrap();
+    broken.wait().unwrap();
+    assert_eq!(rows_of("sendings", &succeed(&mut restore(&data(&elsewhere), &file))), MANY);
 }
 
 fn holds(bytes: &[u8], text: &str) -> bool {

@@ -12,7 +12,7 @@ use crate::row::failed;
 use crate::tables::FILLED_FROM;
 
 /// What every version since the first has made of the tables.
-static MIGRATIONS: Migrator = {
+pub(crate) static MIGRATIONS: Migrator = {
     let mut migrations = sqlx::migrate!();
     // A newer version may have been here: nodes are replaced one by one. Whether this one can go on is asked afterwards.
     migrations.ignore_missing = true;

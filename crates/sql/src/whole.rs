@@ -517,3 +517,41 @@ fn is_name(text: &str) -> bool {
 fn make_private(path: &Path) -> std::io::Result<()> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(path).map(drop)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use sqlx::migrate::Migrator;
+
+    use super::*;
+
+    /// A backup is checked by the columns that it has, whichever those are, before it gets the ones that it lacks.
+    #[tokio::test]
+    async fn an_older_versions_backup_is_brought_up_to_date() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("backup");
+        std::fs::File::create(&path).unwrap();
+        let mut old = Whole::scratch(&path).await.unwrap();
+        let first: Vec<_> = open::MIGRATIONS.iter().filter(|migration| migration.version == 1).cloned().collect();
+        Migrator { migrations: Cow::Owned(first), ..Migrator::DEFAULT }.run(&mut old.connection).await.unwrap();
+        let device = "INSERT INTO devices (serial, guid, kind, registered_at) VALUES ('s', 'g', 'k', 1)";
+        old.run(device).await.unwrap();
+        let columns = ["serial", "guid", "kind", "app_version", "registered_at"].map(str::to_owned).to_vec();
+        let sum = sum(&mut old.connection, "devices".into(), columns).await.unwrap();
+        old.seal(&[sum]).await.unwrap();
+        old.close().await.unwrap();
+
+        let mut backup = Whole::backup(&path, "it").await.unwrap();
+        backup.bring_up_to_date().await.unwrap();
+        let sums = backup.sums().await.unwrap();
+        assert_eq!(sums.iter().find(|sum| sum.table == "devices").unwrap().rows, 1);
+        assert_eq!(backup.setting(CHECKSUMS).await.unwrap(), None);
+
+        backup.seal(&sums).await.unwrap();
+        backup.run("UPDATE devices SET facts = '{ }'").await.unwrap();
+        backup.close().await.unwrap();
+        let damaged = Whole::backup(&path, "it").await.err().unwrap().to_string();
+        assert_eq!(damaged, "it is damaged: use another backup");
+    }
+}
