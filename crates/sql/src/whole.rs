@@ -19,7 +19,7 @@ use crate::{postgres, sqlite};
 
 /// How many rows are put in by one transaction, and by one statement.
 const PAGE: usize = 1000;
-const STATEMENT: usize = 100;
+const STATEMENT: usize = 40;
 
 /// How long whoever has just stopped may take to be gone from the database.
 const PATIENCE: Duration = Duration::from_secs(5);
