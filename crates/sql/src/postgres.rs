@@ -45,7 +45,8 @@ impl SqlStore {
         open::migrate(&mut first, &shown).await?;
         first.close().await.map_err(database)?;
 
-        let pool = pool(url, limits).map_err(database)?;
+        // One is always there, by which others see that the database is in use.
+        let pool = pool(url, 1, limits).map_err(database)?;
         Ok(Self { read: pool.clone(), write: pool, patience: limits.timeout })
     }
 }
@@ -57,12 +58,13 @@ impl SqlStore {
 pub(crate) fn lazily(url: &str, limits: Limits) -> Result<AnyPool, OpenError> {
     let url = checked(url, SERVER)?;
     let path = shown(&url);
-    pool(url, limits).map_err(|source| OpenError::Database { path, source })
+    pool(url, 0, limits).map_err(|source| OpenError::Database { path, source })
 }
 
-fn pool(url: Url, limits: Limits) -> Result<AnyPool, sqlx::Error> {
+fn pool(url: Url, least: u32, limits: Limits) -> Result<AnyPool, sqlx::Error> {
     let options = AnyConnectOptions::from_str(bound(url, limits).as_str())?;
     let pool = open::pool(limits.connections, limits)
+        .min_connections(least)
         .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
         .before_acquire(|connection, metadata| Box::pin(check_idle(connection, metadata.idle_for)));
     Ok(pool.connect_lazy_with(options))
