@@ -124,8 +124,8 @@ impl Core {
         directory.claim(&self.directory_keys(account), &account.region, at).await
     }
 
-    /// Gives back the claims that were made at a time for a newcomer who was not admitted, but for those that are somebody's here. Where that fails,
-    /// [`Core::sweep_directory`] makes up for it.
+    /// Gives back the claims that were made at a time for a newcomer who was not admitted, but for those that are somebody's here.
+    /// Where that fails, [`Core::sweep_directory`] makes up for it.
     pub(crate) async fn unclaim(&self, account: &Account, at: Timestamp) {
         let Some(directory) = &self.directory else { return };
         for identifier in account.identifiers() {
@@ -210,13 +210,14 @@ impl Core {
         // A move that was interrupted has set the region already.
         let home = if self.serves(&account.region) { &account.region } else { self.regions.first().unwrap_or(&account.region) };
         self.leave_region(account, region).await?;
-        let moved = Account { region: region.clone(), ..account.clone() };
+        // As it was left: nobody changes it here any more.
+        let moved = self.find_account(&account.number.to_string()).await?;
         let gateways = self.store.gateways_of(account.number).await?;
         if there.take_in(&moved, &gateways).await? == Imported::Taken {
             self.leave_region(&moved, home).await?;
             return Err(MoveError::Taken);
         }
-        self.hand_over(account, region).await?;
+        self.hand_over(&moved, region).await?;
         self.store.remove_account(account.number).await?;
         let arrived = match account.identifiers().next() {
             Some(identifier) => there.account_named(&identifier).await?,
