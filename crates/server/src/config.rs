@@ -70,6 +70,8 @@ pub(crate) struct Database {
     acquire_timeout: Duration,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     timeout: Duration,
+    /// How often is tried what the engine undoes in favour of somebody else's.
+    tries: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -168,8 +170,8 @@ impl Default for Config {
 
 impl Default for Database {
     fn default() -> Self {
-        let Limits { connections, acquire_timeout, timeout } = Limits::default();
-        Self { connections, acquire_timeout, timeout }
+        let Limits { connections, acquire_timeout, timeout, tries } = Limits::default();
+        Self { connections, acquire_timeout, timeout, tries }
     }
 }
 
@@ -251,9 +253,11 @@ impl Config {
                 "directory needs store: the directory's copy comes to a PostgreSQL database by logical replication".into()
             );
         }
-        let Limits { connections, acquire_timeout, timeout } = self.limits();
-        if connections == 0 || acquire_timeout.is_zero() || timeout.is_zero() {
-            return Err("database.connections, database.acquire_timeout and database.timeout must be more than 0".into());
+        let Limits { connections, acquire_timeout, timeout, tries } = self.limits();
+        if connections == 0 || acquire_timeout.is_zero() || timeout.is_zero() || tries == 0 {
+            return Err(
+                "database.connections, database.acquire_timeout, database.timeout and database.tries must be more than 0".into(),
+            );
         }
         if self.hash.memory_kib < 8 || self.hash.iterations == 0 {
             return Err("hash.memory_kib must be at least 8 and hash.iterations at least 1".into());
@@ -308,8 +312,8 @@ impl Config {
 
     /// How much of the database may be used.
     pub fn limits(&self) -> Limits {
-        let Database { connections, acquire_timeout, timeout } = self.database;
-        Limits { connections, acquire_timeout, timeout }
+        let Database { connections, acquire_timeout, timeout, tries } = self.database;
+        Limits { connections, acquire_timeout, timeout, tries }
     }
 
     /// The master key, if it is configured.

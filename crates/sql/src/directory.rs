@@ -1,7 +1,5 @@
 //! The directory on PostgreSQL: claimed in the primary's table, read from the copy in one's own database.
 
-use std::time::Duration;
-
 use account::{Directory, DirectoryKey, Region, StoreError, Timestamp};
 use sqlx::{AnyConnection, AnyPool, Connection};
 
@@ -17,7 +15,7 @@ const CLAIMANTS: u32 = 4;
 pub struct SqlDirectory {
     copy: AnyPool,
     primary: AnyPool,
-    patience: Duration,
+    limits: Limits,
 }
 
 impl SqlDirectory {
@@ -28,7 +26,7 @@ impl SqlDirectory {
     /// [`OpenError`], when the URL is none.
     pub fn connect(url: &str, store: &SqlStore, limits: Limits) -> Result<Self, OpenError> {
         let primary = postgres::lazily(url, Limits { connections: CLAIMANTS, ..limits })?;
-        Ok(Self { copy: store.read.clone(), primary, patience: limits.timeout })
+        Ok(Self { copy: store.read.clone(), primary, limits })
     }
 
     /// Closes the connections to the primary.

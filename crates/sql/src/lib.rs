@@ -45,12 +45,8 @@ pub use crate::whole::{CopyError, Place, Sum, Whole};
 pub struct SqlStore {
     read: AnyPool,
     write: AnyPool,
-    /// The longest that an operation may take once it has a connection.
-    patience: Duration,
+    limits: Limits,
 }
-
-/// How often an operation is begun anew that the engine undid in favour of somebody else's.
-const MOST_TRIES: usize = 10;
 
 /// Whether the engine undid an operation in favour of somebody else's.
 trait GaveWay {
@@ -92,12 +88,12 @@ macro_rules! on {
             let acquired = $store.$pool.acquire().await.map_err($crate::row::failed)?;
             let mut used = $crate::InUse { connection: acquired, done: false };
             let $connection = &mut *used.connection;
-            let Ok(outcome) = tokio::time::timeout($store.patience, $operation).await else {
+            let Ok(outcome) = tokio::time::timeout($store.limits.timeout, $operation).await else {
                 break Err(account::StoreError::Unavailable("it took too long".into()).into());
             };
             used.done = true;
             match outcome {
-                Err(error) if $crate::GaveWay::gave_way(&error) && tries < $crate::MOST_TRIES => tries += 1,
+                Err(error) if $crate::GaveWay::gave_way(&error) && tries < $store.limits.tries => tries += 1,
                 outcome => break outcome,
             }
         }

@@ -28,11 +28,13 @@ pub struct Limits {
     pub acquire_timeout: Duration,
     /// The longest that an operation may take once it has one.
     pub timeout: Duration,
+    /// How often an operation is tried that the engine undoes in favour of somebody else's.
+    pub tries: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 16, acquire_timeout: Duration::from_secs(1), timeout: Duration::from_secs(5) }
+        Self { connections: 16, acquire_timeout: Duration::from_secs(1), timeout: Duration::from_secs(5), tries: 10 }
     }
 }
 

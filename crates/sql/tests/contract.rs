@@ -6,6 +6,7 @@ mod support;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use account::store::contract::outlives_its_connections;
 use account::{ObjectId, Store, SystemRng};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 /// The checks make many calls at once on purpose, and each must be answered.
 const PATIENT: Limits =
-    Limits { connections: 8, acquire_timeout: std::time::Duration::from_secs(60), timeout: std::time::Duration::from_secs(60) };
+    Limits { connections: 8, acquire_timeout: Duration::from_secs(60), timeout: Duration::from_secs(60), tries: 10 };
 
 mod sqlite {
     use super::*;
