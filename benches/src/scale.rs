@@ -31,7 +31,7 @@ pub(crate) struct Wish {
     /// The numbers of accounts, one after another
     #[arg(long, value_name = "COUNT,COUNT", value_delimiter = ',', default_value = "10000,1000000")]
     accounts: Vec<i64>,
-    /// An empty PostgreSQL database; without it, SQLite in a temporary folder
+    /// A PostgreSQL server, without the name of a database; without it, SQLite in a temporary folder
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// How many logins and token checks are measured at each number
@@ -40,6 +40,16 @@ pub(crate) struct Wish {
     /// Answer in JSON
     #[arg(long)]
     json: bool,
+}
+
+/// A server with so many accounts, and how long its answers took.
+struct Subject {
+    accounts: i64,
+    // It stops before its place goes.
+    server: Serving,
+    place: Place,
+    logins: Vec<Duration>,
+    checks: Vec<Duration>,
 }
 
 /// What was measured at one number of accounts.
@@ -66,24 +76,55 @@ impl Latency {
 }
 
 pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
-    let place = Place::new(wish.store.clone())?;
-    prepare(&place)?;
-    let mut measured = Vec::new();
-    let mut checks = None;
+    let mut subjects = Vec::new();
     for &accounts in &wish.accounts {
+        let place = Place::new(wish.store.as_deref().map(|server| new_database(server, accounts)).transpose()?)?;
+        prepare(&place)?;
         populate(&place, accounts).await?;
         let server = place.serve()?;
-        measured.push(measure(&place, &server, accounts, wish.requests).await?);
-        if place.is_postgres() && Some(&accounts) == wish.accounts.last() {
-            checks = Some((throughput(&server, accounts).await?, pgbench(&place, accounts)?));
-        }
+        subjects.push(Subject { accounts, place, server, logins: Vec::new(), checks: Vec::new() });
     }
+    // What is still on its way to the disk would be in the way of what is measured.
+    Command::new("sync").status()?;
+    measure(&mut subjects, wish.requests).await?;
+    let mut measured = Vec::new();
+    for subject in &mut subjects {
+        let (bytes, index_bytes) = sizes(&subject.place).await?;
+        let (logins, checks) = (std::mem::take(&mut subject.logins), std::mem::take(&mut subject.checks));
+        let (login, check) = (Latency::of(logins), Latency::of(checks));
+        measured.push(Measured { accounts: subject.accounts, login, check, bytes, index_bytes });
+    }
+    let checks = match subjects.last() {
+        Some(last) if last.place.is_postgres() => {
+            Some((throughput(&last.server, last.accounts).await?, pgbench(&last.place, last.accounts)?))
+        }
+        _ => None,
+    };
     if wish.json {
         print_json(&measured, checks)
     } else {
         print_table(&measured, checks)
     }
     Ok(())
+}
+
+/// Makes a new database on a PostgreSQL server, in the place of one of the same name.
+fn new_database(server: &str, accounts: i64) -> Outcome<String> {
+    let name = format!("bench_{accounts}");
+    let mut psql = Command::new("psql");
+    psql.args([
+        "--no-psqlrc",
+        "--quiet",
+        "-c",
+        &format!("DROP DATABASE IF EXISTS {name}"),
+        "-c",
+        &format!("CREATE DATABASE {name}"),
+    ]);
+    if psql.arg(format!("{server}/postgres")).status()?.success() {
+        Ok(format!("{server}/{name}"))
+    } else {
+        Err(format!("psql cannot make the database {name}").into())
+    }
 }
 
 /// Makes the tables, the application and the first account.
@@ -115,25 +156,27 @@ async fn populate(place: &Place, accounts: i64) -> Outcome<()> {
     Ok(())
 }
 
-async fn measure(place: &Place, server: &Serving, accounts: i64, requests: i64) -> Outcome<Measured> {
-    let caller = Caller { client: reqwest::Client::new(), url: server.url.clone() };
-    let (mut logins, mut checks) = (Vec::new(), Vec::new());
-    // Everywhere in the tables, and never the same twice: a step that has no factor in common with their size.
-    let step = accounts / 3 * 2 + 1;
+/// Asks all servers in turn, so that whatever else the machine does is the same for all.
+async fn measure(subjects: &mut [Subject], requests: i64) -> Outcome<()> {
+    let client = reqwest::Client::new();
     for request in 0..WARM_UP + requests {
-        let person = 2 + (request * step).rem_euclid(accounts - 1);
-        let begun = Instant::now();
-        caller.check(person).await?;
-        let checked = begun.elapsed();
-        let begun = Instant::now();
-        caller.log_in(2 + (request * step + accounts / 2).rem_euclid(accounts - 1)).await?;
-        if request >= WARM_UP {
-            checks.push(checked);
-            logins.push(begun.elapsed());
+        for subject in &mut *subjects {
+            let caller = Caller { client: client.clone(), url: subject.server.url.clone() };
+            // Everywhere in the tables, and hardly the same twice.
+            let step = subject.accounts / 3 * 2 + 1;
+            let person = |from: i64| 2 + (request * step + from).rem_euclid(subject.accounts - 1);
+            let begun = Instant::now();
+            caller.check(person(0)).await?;
+            let checked = begun.elapsed();
+            let begun = Instant::now();
+            caller.log_in(person(subject.accounts / 2)).await?;
+            if request >= WARM_UP {
+                subject.checks.push(checked);
+                subject.logins.push(begun.elapsed());
+            }
         }
     }
-    let (bytes, index_bytes) = sizes(place).await?;
-    Ok(Measured { accounts, login: Latency::of(logins), check: Latency::of(checks), bytes, index_bytes })
+    Ok(())
 }
 
 /// Bytes of the tables with their indexes, and of the indexes.
