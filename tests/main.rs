@@ -23,5 +23,6 @@ mod messages;
 mod one_account;
 mod pages;
 mod real_client;
+mod resource;
 mod server_life;
 mod support;

@@ -28,5 +28,6 @@ mod pages;
 mod postgres_tools;
 mod real_client;
 mod regions;
+mod resource;
 mod server_life;
 mod support;

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod app;
 pub mod calls;
 pub mod documents;
+pub mod guard;
 pub mod panel;
 pub mod postgres;
 pub mod server;

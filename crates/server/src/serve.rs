@@ -8,6 +8,7 @@ use account::{Core, Delivery, SystemClock};
 use axum::{Router, middleware};
 use axum_server::tls_rustls::RustlsConfig;
 use notify::Outbox;
+use resource::Feed;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
@@ -57,7 +58,8 @@ pub(crate) struct Server {
     pub http: Option<SocketAddr>,
     pub https: Option<SocketAddr>,
     serving: Serving,
-    couriers: JoinSet<()>,
+    feed: Arc<Feed>,
+    tasks: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -83,11 +85,13 @@ impl Server {
             Some(url) => Some(url),
             None => links_without_configuration(&config, http),
         };
-        let public = router(&open.core, &config, public_url)?;
-        let couriers = start_couriers(&open);
+        let feed = Arc::new(Feed::new(Arc::clone(&open.core)));
+        let public = router(&open.core, &feed, &config, public_url)?;
+        let mut tasks = start_couriers(&open);
+        tasks.spawn(Arc::clone(&feed).run());
         let operator = admin::router(open.operator(&config));
         let serving = listeners.serve(&config, &public, operator)?;
-        Ok(Self { open, folder, http, https, serving, couriers, terminate, interrupt })
+        Ok(Self { open, folder, http, https, serving, feed, tasks, terminate, interrupt })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
@@ -97,9 +101,11 @@ impl Server {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
             }
+            // Whoever follows it would hold the server up.
+            self.feed.stop();
         };
         self.serving.until(stop).await?;
-        self.couriers.shutdown().await;
+        self.tasks.shutdown().await;
         // The socket is left behind only by a crash; the next start removes it then.
         std::fs::remove_file(self.folder.socket()).context(|| "cannot remove the socket".to_owned())?;
         self.open.close().await;
@@ -143,7 +149,7 @@ fn start_couriers(open: &OpenCore) -> JoinSet<()> {
 }
 
 /// A new vendor's login is one line here.
-fn router(core: &Arc<Core>, config: &Config, public_url: Option<String>) -> Result<Router, Failure> {
+fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Option<String>) -> Result<Router, Failure> {
     let body_timeout = config.listen.body_timeout;
     let ewelink = ewelink::Settings {
         hosts: config.hosts(),
@@ -161,6 +167,7 @@ fn router(core: &Arc<Core>, config: &Config, public_url: Option<String>) -> Resu
     let router = Router::new()
         .merge(ewelink::router(Arc::clone(core), ewelink))
         .merge(fantem::router(Arc::clone(core), fantem))
+        .merge(resource::router(Arc::clone(core), Arc::clone(feed), resource::Settings { body_timeout }))
         .layer(middleware::from_fn_with_state(Arc::clone(core), wire::name_requests));
     Ok(router)
 }
