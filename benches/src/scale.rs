@@ -22,8 +22,8 @@ use crate::subject::{Place, Serving};
 /// Clients that check tokens at the same time, and for how long, when throughput is compared with the bare database's.
 const CLIENTS: usize = 16;
 const LONG: Duration = Duration::from_secs(10);
-/// Requests that are made before any is measured.
-const WARM_UP: i64 = 500;
+/// How many requests one server is asked before the next one's turn.
+const TURN: i64 = 100;
 
 /// What is to be measured.
 #[derive(Debug, Args)]
@@ -86,6 +86,9 @@ pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
     }
     // What is still on its way to the disk would be in the way of what is measured.
     Command::new("sync").status()?;
+    for subject in &subjects {
+        bring_into_memory(&subject.place).await?;
+    }
     measure(&mut subjects, wish.requests).await?;
     let mut measured = Vec::new();
     for subject in &mut subjects {
@@ -148,35 +151,60 @@ async fn populate(place: &Place, accounts: i64) -> Outcome<()> {
         pool.execute("VACUUM ANALYZE").await?;
         pool.execute("CHECKPOINT").await?;
     } else {
-        pool.execute("PRAGMA synchronous = OFF; PRAGMA cache_size = -4000000;").await?;
+        pool.execute("PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF; PRAGMA cache_size = -8000000;").await?;
         population::grow(&pool, accounts).await?;
-        pool.execute("PRAGMA wal_checkpoint(TRUNCATE); ANALYZE;").await?;
+        pool.execute("PRAGMA journal_mode = WAL;").await?;
     }
     pool.close().await;
     Ok(())
 }
 
-/// Asks all servers in turn, so that whatever else the machine does is the same for all.
+/// Reads all of a database once: what was written last would be in the machine's memory, and what was written first would not.
+async fn bring_into_memory(place: &Place) -> Outcome<()> {
+    if !place.is_postgres() {
+        let mut file = std::fs::File::open(place.file("hearthgate.db"))?;
+        std::io::copy(&mut file, &mut std::io::sink())?;
+        return Ok(());
+    }
+    let pool = connect(place).await?;
+    pool.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm").await?;
+    let read = "SELECT COUNT(pg_prewarm(CAST(oid AS regclass), 'read')) FROM pg_class WHERE relname ~ '^(accounts|sessions)'";
+    pool.execute(read).await?;
+    pool.close().await;
+    Ok(())
+}
+
+/// Asks all servers in turns of many requests: each is at work by itself, and whatever else the machine does is the same for all.
 async fn measure(subjects: &mut [Subject], requests: i64) -> Outcome<()> {
-    let client = reqwest::Client::new();
-    for request in 0..WARM_UP + requests {
+    for turn in 0..=requests / TURN {
         for subject in &mut *subjects {
-            let caller = Caller { client: client.clone(), url: subject.server.url.clone() };
-            // Everywhere in the tables, and hardly the same twice.
-            let step = subject.accounts / 3 * 2 + 1;
-            let person = |from: i64| 2 + (request * step + from).rem_euclid(subject.accounts - 1);
-            let begun = Instant::now();
-            caller.check(person(0)).await?;
-            let checked = begun.elapsed();
-            let begun = Instant::now();
-            caller.log_in(person(subject.accounts / 2)).await?;
-            if request >= WARM_UP {
-                subject.checks.push(checked);
-                subject.logins.push(begun.elapsed());
+            let caller = Caller { client: reqwest::Client::new(), url: subject.server.url.clone() };
+            for request in turn * TURN..(turn + 1) * TURN {
+                let (check, login) = subject.ask(&caller, request).await?;
+                // The first turn warms up.
+                if turn > 0 {
+                    subject.checks.push(check);
+                    subject.logins.push(login);
+                }
             }
         }
     }
     Ok(())
+}
+
+impl Subject {
+    /// How long a token check takes, and a login.
+    async fn ask(&self, caller: &Caller, request: i64) -> Outcome<(Duration, Duration)> {
+        // Everywhere in the tables, and hardly the same twice.
+        let step = self.accounts / 3 * 2 + 1;
+        let person = |from: i64| 2 + (request * step + from).rem_euclid(self.accounts - 1);
+        let begun = Instant::now();
+        caller.check(person(0)).await?;
+        let check = begun.elapsed();
+        let begun = Instant::now();
+        caller.log_in(person(self.accounts / 2)).await?;
+        Ok((check, begun.elapsed()))
+    }
 }
 
 /// Bytes of the tables with their indexes, and of the indexes.
