@@ -199,7 +199,7 @@ async fn a_replay_is_seen_on_every_node() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ended_on_one_is_told_on_all() {
     let nodes: [Server; 2] = nodes("events");
-    let guards = [Guard::new(&nodes[0]), Guard::new(&nodes[0]).at(&nodes[1])];
+    let guards = nodes.each_ref().map(Guard::new);
     let mut followers = Vec::new();
     for guard in &guards {
         let mut events = guard.follow(None).await;

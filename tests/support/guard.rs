@@ -24,11 +24,6 @@ impl Guard {
         Self { base: server.http.clone(), id: text("id"), secret: text("secret"), client: super::client() }
     }
 
-    /// The same at another server.
-    pub fn at(&self, server: &Server) -> Self {
-        Self { base: server.http.clone(), ..self.clone() }
-    }
-
     /// The same with another secret.
     pub fn with_secret(&self, secret: &str) -> Self {
         Self { secret: secret.into(), ..self.clone() }

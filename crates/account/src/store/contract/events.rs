@@ -283,8 +283,10 @@ pub async fn ends_race(store: AnyStore) {
             let (store, session, anna) = (Arc::clone(&store), session.clone(), anna.clone());
             tasks.spawn(async move {
                 match way {
-                    0 => drop(store.end_session(&session.id, EndReason::LoggedOut, NOW).await.unwrap()),
-                    1 => drop(store.put_device(&a_device(session.audience.id(), None), NOW).await.unwrap()),
+                    0 => {
+                        store.end_session(&session.id, EndReason::LoggedOut, NOW).await.unwrap();
+                    }
+                    1 => store.put_device(&a_device(session.audience.id(), None), NOW).await.unwrap(),
                     _ => {
                         log_in(&store, &anna, session.audience).await;
                     }
@@ -292,7 +294,9 @@ pub async fn ends_race(store: AnyStore) {
             });
         }
         let store = Arc::clone(&store);
-        tasks.spawn(async move { drop(store.number_events().await.unwrap()) });
+        tasks.spawn(async move {
+            store.number_events().await.unwrap();
+        });
     }
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
