@@ -20,7 +20,7 @@ use secrecy::zeroize::Zeroizing;
 use sha2::{Digest, Sha256};
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
-use tokio::time::{Instant, interval, sleep};
+use tokio::time::{Instant, interval_at, sleep};
 
 use crate::failure::{Context, Failure};
 
@@ -99,15 +99,15 @@ impl Certificate {
 
     /// Takes what is put into the files, at once when `hangup` says so, and warns of the certificate's end.
     pub async fn keep_up(mut self, mut hangup: Signal) -> Infallible {
-        self.announce();
+        self.validity.borrow().announce();
         let mut before = self.judged;
-        let mut reminder = interval(REMIND_EVERY);
+        let mut reminder = interval_at(Instant::now() + REMIND_EVERY, REMIND_EVERY);
         loop {
             let told = tokio::select! {
                 () = sleep(LOOK_EVERY) => false,
                 Some(()) = hangup.recv() => true,
                 _ = reminder.tick() => {
-                    self.remind();
+                    self.validity.borrow().remind();
                     continue;
                 }
             };
@@ -117,7 +117,6 @@ impl Certificate {
             before = look.print;
             if told || (settled && look.print != self.judged) {
                 self.judge(look);
-                reminder.reset_at(Instant::now());
             }
         }
     }
@@ -129,19 +128,22 @@ impl Certificate {
             Ok(pair) => {
                 self.tls.reload_from_config(pair.config);
                 self.validity.send_replace(pair.validity);
-                self.announce();
+                self.validity.borrow().announce();
             }
             Err(failure) => tracing::warn!("the certificate stays as it was: {failure}"),
         }
     }
+}
 
+impl Validity {
     fn announce(&self) {
-        let Validity { serial, not_after, .. } = &*self.validity.borrow();
-        tracing::info!(serial, not_after = not_after.iso8601(), "the certificate is in service");
+        tracing::info!(serial = self.serial, not_after = self.not_after.iso8601(), "the certificate is in service");
+        self.remind();
     }
 
+    /// Warns of a certificate that clients refuse, or soon will.
     fn remind(&self) {
-        let Validity { serial, not_before, not_after } = &*self.validity.borrow();
+        let Self { serial, not_before, not_after } = self;
         let now = SystemClock.now();
         if now < *not_before {
             tracing::warn!(serial, not_before = not_before.iso8601(), "the certificate is not valid yet");
