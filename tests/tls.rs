@@ -90,8 +90,7 @@ impl Load {
         while let Some(ended) = self.clients.join_next().await {
             ended.unwrap();
         }
-        let done = *self.done.borrow();
-        done
+        *self.done.borrow()
     }
 }
 

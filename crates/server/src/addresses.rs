@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Addresses, String> {
-        text.parse::<toml::Table>().unwrap()["a"].clone().try_into()
+        Addresses::try_from(text.parse::<toml::Table>().unwrap()["a"].clone())
     }
 
     #[test]
