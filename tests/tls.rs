@@ -256,6 +256,16 @@ async fn a_certificate_near_its_end_is_warned_of() {
     assert_eq!(serials, ["03", "04", "05"], "nothing is said of what is good for long");
 }
 
+/// Whoever reloads every service in one way does not end this one.
+#[tokio::test]
+async fn a_server_without_a_certificate_takes_no_notice_of_sighup() {
+    let server = Server::serve(Arc::new(TempDir::new().unwrap()), &["--http", "127.0.0.1:0"], &[]);
+    server.signal(Signal::HUP);
+    let answer = crate::support::client().get(format!("{}/x", server.http)).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::NOT_FOUND);
+    server.stop();
+}
+
 /// Another client's view, not our own library's.
 fn s_client(server: &Server, arguments: &[&str]) -> String {
     let mut command = Command::new("openssl");
