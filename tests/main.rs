@@ -26,3 +26,4 @@ mod real_client;
 mod resource;
 mod server_life;
 mod support;
+mod tls;

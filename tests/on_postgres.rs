@@ -31,3 +31,4 @@ mod regions;
 mod resource;
 mod server_life;
 mod support;
+mod tls;

@@ -9,6 +9,7 @@ pub mod panel;
 pub mod postgres;
 pub mod server;
 pub mod sinks;
+pub mod tls;
 
 pub use answer::{Answer, assert_answer};
 pub use calls::{Ewelink, Fantem};

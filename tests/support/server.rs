@@ -137,9 +137,13 @@ impl Server {
 
     /// `hearthgate dev` on the data folder of an earlier server.
     pub fn dev_in(folder: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        let arguments = ["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--log-format", "json"];
-        let mut command = hearthgate_on(&folder.path().join("data"), arguments);
-        command.envs(settings.iter().copied());
+        Self::dev_at(folder, &["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"], settings)
+    }
+
+    /// `hearthgate dev` that listens where these arguments say; `http` and `https` are separated by commas when there are several.
+    pub fn dev_at(folder: Arc<TempDir>, listen: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut command = hearthgate_on(&folder.path().join("data"), ["dev", "--log-format", "json"]);
+        command.args(listen).envs(settings.iter().copied());
         let mut server = Self::spawn(command, folder);
         let ready = server.out.find(|line| line.starts_with("ready "));
         let ready = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", server.log.all()));

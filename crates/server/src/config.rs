@@ -1,7 +1,6 @@
 //! The configuration: defaults, then a TOML file, then the environment, then the command line.
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use sql::Limits;
 use toml::{Table, Value};
 use wire::Hosts;
 
+use crate::addresses::Addresses;
 use crate::cli::Sources;
 use crate::failure::{Context, Failure};
 use crate::logging::{LogFormat, LogLevel};
@@ -77,8 +77,8 @@ pub(crate) struct Database {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Listen {
-    pub http: Option<SocketAddr>,
-    pub https: Option<SocketAddr>,
+    pub http: Addresses,
+    pub https: Addresses,
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
     /// Whether passwords may travel in the clear beyond this machine.
@@ -178,8 +178,8 @@ impl Default for Database {
 impl Default for Listen {
     fn default() -> Self {
         Self {
-            http: None,
-            https: None,
+            http: Addresses::default(),
+            https: Addresses::default(),
             cert: None,
             key: None,
             allow_plain_http: false,
@@ -237,14 +237,7 @@ impl Config {
         if !self.regions.contains_key(&self.default_region) {
             return Err(format!("default_region is {}, which is not one of [regions]", self.default_region).into());
         }
-        let plain = self.listen.http.filter(|address| !address.ip().is_loopback());
-        if let Some(address) = plain.filter(|_| !self.listen.allow_plain_http) {
-            return Err(format!(
-                "listen.http is {address}, where passwords would travel in the clear: use listen.https, \
-                 or set listen.allow_plain_http = true behind a proxy that speaks TLS"
-            )
-            .into());
-        }
+        self.listen.check()?;
         if self.listen.header_timeout.is_zero() || self.listen.body_timeout.is_zero() {
             return Err("listen.header_timeout and listen.body_timeout must be longer than 0".into());
         }
@@ -341,6 +334,25 @@ impl Config {
             threads: if self.hash.threads == 0 { cores() } else { self.hash.threads },
             max_wait: self.hash.max_wait,
         }
+    }
+}
+
+impl Listen {
+    fn check(&self) -> Result<(), Failure> {
+        let plain = self.http.0.iter().find(|address| !address.ip().is_loopback());
+        if let Some(address) = plain.filter(|_| !self.allow_plain_http) {
+            return Err(format!(
+                "listen.http is {address}, where passwords would travel in the clear: use listen.https, \
+                 or set listen.allow_plain_http = true behind a proxy that speaks TLS"
+            )
+            .into());
+        }
+        let mut seen = BTreeSet::new();
+        // Port 0 is another free one each time.
+        let twice = self.http.0.iter().chain(&self.https.0).filter(|address| address.port() != 0).find(|one| !seen.insert(**one));
+        twice.map_or(Ok(()), |address| {
+            Err(format!("[listen] has {address} twice: give each listener an address of its own").into())
+        })
     }
 }
 

@@ -6,18 +6,19 @@ use std::time::Duration;
 
 use account::{Core, Delivery, SystemClock};
 use axum::{Router, middleware};
-use axum_server::tls_rustls::RustlsConfig;
 use notify::Outbox;
 use resource::Feed;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::addresses::Addresses;
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::core::OpenCore;
 use crate::data_folder::DataFolder;
 use crate::failure::{Context, Failure};
 use crate::listeners::{Listeners, Serving};
-use crate::{logging, places, print, tls};
+use crate::{logging, places, print};
 
 /// Where HTTP is listened for when nothing is configured.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -31,15 +32,22 @@ const SHORTEST_IDLE: Duration = Duration::from_millis(50);
 
 /// `hearthgate serve`.
 pub(crate) async fn run(config: Config) -> Result<(), Failure> {
-    let server = Server::start(config).await?;
-    let (http, https) = (server.http.map(|a| a.to_string()), server.https.map(|a| a.to_string()));
+    // Caught whether or not there is a certificate, so that it never ends the server.
+    let hangup = signal(SignalKind::hangup()).context(|| "cannot listen for signals".to_owned())?;
+    let mut server = Server::start(config).await?;
+    let shown = |addresses: &Addresses| (!addresses.0.is_empty()).then(|| addresses.to_string());
+    let (http, https) = (shown(&server.http), shown(&server.https));
     tracing::info!(http, https, data = %server.folder.path().display(), "listening");
-    server.until_stopped().await
+    let Some(certificate) = server.certificate.take() else { return server.until_stopped().await };
+    tokio::select! {
+        stopped = server.until_stopped() => stopped,
+        never = certificate.keep_up(hangup) => match never {},
+    }
 }
 
 /// `hearthgate config check`: shows what is in force; what is wrong with it is an error.
 pub(crate) async fn check(config: Config, json: bool) -> Result<(), Failure> {
-    load_tls(&config)?;
+    load_certificate(&config)?;
     config.geoip.as_deref().map(places::open).transpose()?;
     config.messenger(&Outbox::at(DataFolder::at(&config.data).outbox(), Arc::new(SystemClock)))?;
     if json {
@@ -55,8 +63,9 @@ pub(crate) async fn check(config: Config, json: bool) -> Result<(), Failure> {
 pub(crate) struct Server {
     pub open: OpenCore,
     pub folder: DataFolder,
-    pub http: Option<SocketAddr>,
-    pub https: Option<SocketAddr>,
+    pub http: Addresses,
+    pub https: Addresses,
+    certificate: Option<Certificate>,
     serving: Serving,
     feed: Arc<Feed>,
     tasks: JoinSet<()>,
@@ -71,19 +80,19 @@ impl Server {
         // From here on a signal is not lost, however early it comes.
         let listen = |kind| signal(kind).context(|| "cannot listen for signals".to_owned());
         let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        if config.listen.http.is_none() && config.listen.https.is_none() {
-            config.listen.http = Some(DEFAULT_HTTP);
+        if config.listen.http.0.is_empty() && config.listen.https.0.is_empty() {
+            config.listen.http.0.push(DEFAULT_HTTP);
         }
-        let tls = load_tls(&config)?;
+        let certificate = load_certificate(&config)?;
         let folder = DataFolder::at(&config.data);
         folder.make()?;
         let lock = folder.lock()?;
         let open = OpenCore::open(&config, &folder, lock).await?;
-        let listeners = Listeners::bind(&config, tls, &folder)?;
-        let (http, https) = (listeners.http_address(), listeners.https_address());
+        let listeners = Listeners::bind(&config, certificate.as_ref().map(Certificate::tls), &folder)?;
+        let (http, https) = (listeners.http_addresses(), listeners.https_addresses());
         let public_url = match config.public_url()? {
             Some(url) => Some(url),
-            None => links_without_configuration(&config, http),
+            None => links_without_configuration(&config, http.0.first()),
         };
         let feed = Arc::new(Feed::new(Arc::clone(&open.core)));
         let public = router(&open.core, &feed, &config, public_url)?;
@@ -91,7 +100,7 @@ impl Server {
         tasks.spawn(Arc::clone(&feed).run());
         let operator = admin::router(open.operator(&config));
         let serving = listeners.serve(&config, &public, operator)?;
-        Ok(Self { open, folder, http, https, serving, feed, tasks, terminate, interrupt })
+        Ok(Self { open, folder, http, https, certificate, serving, feed, tasks, terminate, interrupt })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
@@ -115,7 +124,7 @@ impl Server {
 }
 
 /// In `dev`, links lead back to this machine. Elsewhere nobody but the operator knows where people reach the server.
-fn links_without_configuration(config: &Config, http: Option<SocketAddr>) -> Option<String> {
+fn links_without_configuration(config: &Config, http: Option<&SocketAddr>) -> Option<String> {
     if !config.messages.outbox {
         tracing::warn!("public_url is not configured: no activation or reset link can be mailed");
         return None;
@@ -172,11 +181,19 @@ fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Optio
     Ok(router)
 }
 
-fn load_tls(config: &Config) -> Result<Option<RustlsConfig>, Failure> {
+fn load_certificate(config: &Config) -> Result<Option<Certificate>, Failure> {
     let listen = &config.listen;
-    match (&listen.https, &listen.cert, &listen.key) {
-        (None, None, None) => Ok(None),
-        (Some(_), Some(cert), Some(key)) => tls::load(cert, key).map(Some),
-        _ => Err("HTTPS needs all three: listen.https (--https), listen.cert (--cert) and listen.key (--key)".into()),
+    match (listen.https.0.is_empty(), &listen.cert, &listen.key) {
+        (true, None, None) => Ok(None),
+        (false, Some(cert), Some(key)) => Certificate::load(cert, key).map(Some),
+        (no_https, cert, key) => {
+            let given = [("listen.https", !no_https), ("listen.cert", cert.is_some()), ("listen.key", key.is_some())];
+            let missing: Vec<_> = given.into_iter().filter(|(_, given)| !given).map(|(name, _)| name).collect();
+            Err(format!(
+                "HTTPS needs all three: listen.https (--https), listen.cert (--cert) and listen.key (--key); not given: {}",
+                missing.join(", ")
+            )
+            .into())
+        }
     }
 }
