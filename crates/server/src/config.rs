@@ -79,6 +79,8 @@ pub(crate) struct Database {
 pub(crate) struct Listen {
     pub http: Option<SocketAddr>,
     pub https: Option<SocketAddr>,
+    /// Where metrics and health are told.
+    pub metrics: Option<SocketAddr>,
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
     /// Whether passwords may travel in the clear beyond this machine.
@@ -180,6 +182,7 @@ impl Default for Listen {
         Self {
             http: None,
             https: None,
+            metrics: None,
             cert: None,
             key: None,
             allow_plain_http: false,
@@ -242,6 +245,14 @@ impl Config {
             return Err(format!(
                 "listen.http is {address}, where passwords would travel in the clear: use listen.https, \
                  or set listen.allow_plain_http = true behind a proxy that speaks TLS"
+            )
+            .into());
+        }
+        let watching = self.listen.metrics.filter(|address| !address.ip().is_loopback() && !self.listen.allow_plain_http);
+        if let Some(address) = watching {
+            return Err(format!(
+                "listen.metrics is {address}, where others could read along: use an address of the loopback, \
+                 or set listen.allow_plain_http = true in a network of your own"
             )
             .into());
         }
@@ -425,6 +436,7 @@ mod tests {
         assert!(Config::try_from_table("[lisen]\nhttp = '127.0.0.1:1'".parse().unwrap()).is_err());
         assert!(Config::try_from_table("default_region = 'xx'".parse().unwrap()).is_err());
         assert!(Config::try_from_table("[listen]\nhttp = '0.0.0.0:80'".parse().unwrap()).is_err());
+        assert!(Config::try_from_table("[listen]\nmetrics = '0.0.0.0:9464'".parse().unwrap()).is_err());
         assert!(Config::try_from_table("master_key = 'short'".parse().unwrap()).is_err());
     }
 

@@ -26,6 +26,7 @@ const STREAMS: u32 = 64;
 pub(crate) struct Listeners {
     http: Option<TcpListener>,
     https: Option<(TcpListener, RustlsConfig)>,
+    metrics: Option<TcpListener>,
     socket: UnixListener,
 }
 
@@ -34,6 +35,8 @@ pub(crate) struct Serving {
     tasks: JoinSet<io::Result<()>>,
     tcp: Handle<SocketAddr>,
     unix: Handle<std::os::unix::net::SocketAddr>,
+    /// Answers until everything else has stopped, so that it can be watched how it stops.
+    watching: JoinSet<io::Result<()>>,
     grace: Duration,
 }
 
@@ -45,7 +48,8 @@ impl Listeners {
             (Some(address), Some(tls)) => Some((bind(address)?, tls)),
             _ => None,
         };
-        Ok(Self { http, https, socket: bind_socket(folder)? })
+        let metrics = config.listen.metrics.map(bind).transpose()?;
+        Ok(Self { http, https, metrics, socket: bind_socket(folder)? })
     }
 
     pub fn http_address(&self) -> Option<SocketAddr> {
@@ -56,8 +60,12 @@ impl Listeners {
         self.https.as_ref()?.0.local_addr().ok()
     }
 
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
+    }
+
     /// Begins to answer.
-    pub fn serve(self, config: &Config, public: &Router, operator: Router) -> Result<Serving, Failure> {
+    pub fn serve(self, config: &Config, public: &Router, watching: Router, operator: Router) -> Result<Serving, Failure> {
         let failed = || "cannot listen".to_owned();
         let (tcp, unix) = (Handle::new(), Handle::new());
         let timeout = config.listen.header_timeout;
@@ -73,7 +81,12 @@ impl Listeners {
         }
         let server = bounded(axum_server::from_unix(self.socket).context(failed)?, timeout).handle(unix.clone());
         tasks.spawn(server.serve(operator.into_make_service()));
-        Ok(Serving { tasks, tcp, unix, grace: config.listen.shutdown_grace })
+        let mut watched = JoinSet::new();
+        if let Some(listener) = self.metrics {
+            let server = bounded(axum_server::from_tcp(listener).context(failed)?, timeout);
+            watched.spawn(server.serve(watching.into_make_service()));
+        }
+        Ok(Serving { tasks, tcp, unix, watching: watched, grace: config.listen.shutdown_grace })
     }
 }
 
@@ -88,6 +101,7 @@ impl Serving {
         self.tcp.graceful_shutdown(Some(self.grace));
         self.unix.graceful_shutdown(Some(self.grace));
         while self.tasks.join_next().await.is_some() {}
+        self.watching.shutdown().await;
         Ok(())
     }
 }

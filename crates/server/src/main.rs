@@ -20,6 +20,7 @@ mod restore;
 mod serve;
 mod tls;
 mod transfer;
+mod watch;
 
 use std::process::ExitCode;
 

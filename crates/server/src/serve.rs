@@ -16,7 +16,8 @@ use crate::core::OpenCore;
 use crate::data_folder::DataFolder;
 use crate::failure::{Context, Failure};
 use crate::listeners::{Listeners, Serving};
-use crate::{logging, places, print, tls};
+use crate::watch::{Health, Watch};
+use crate::{logging, places, print, tls, watch};
 
 /// Where HTTP is listened for when nothing is configured.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -32,7 +33,8 @@ const SHORTEST_IDLE: Duration = Duration::from_millis(50);
 pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let server = Server::start(config).await?;
     let (http, https) = (server.http.map(|a| a.to_string()), server.https.map(|a| a.to_string()));
-    tracing::info!(http, https, data = %server.folder.path().display(), "listening");
+    let metrics = server.metrics.map(|a| a.to_string());
+    tracing::info!(http, https, metrics, data = %server.folder.path().display(), "listening");
     server.until_stopped().await
 }
 
@@ -56,6 +58,9 @@ pub(crate) struct Server {
     pub folder: DataFolder,
     pub http: Option<SocketAddr>,
     pub https: Option<SocketAddr>,
+    pub metrics: Option<SocketAddr>,
+    health: Arc<Health>,
+    upkeep: JoinSet<()>,
     serving: Serving,
     couriers: JoinSet<()>,
     terminate: Signal,
@@ -79,27 +84,34 @@ impl Server {
         let open = OpenCore::open(&config, &folder, lock).await?;
         let listeners = Listeners::bind(&config, tls, &folder)?;
         let (http, https) = (listeners.http_address(), listeners.https_address());
+        let metrics = listeners.metrics_address();
         let public_url = match config.public_url()? {
             Some(url) => Some(url),
             None => links_without_configuration(&config, http),
         };
-        let public = router(&open.core, &config, public_url)?;
+        let health = Arc::new(Health::of(&open));
+        let watch = metrics.map(|_| Watch::start(&open)).transpose()?;
+        let public = router(&open.core, &config, public_url)?.merge(watch::public(&health));
         let couriers = start_couriers(&open);
         let operator = admin::router(open.operator(&config));
-        let serving = listeners.serve(&config, &public, operator)?;
-        Ok(Self { open, folder, http, https, serving, couriers, terminate, interrupt })
+        let (watching, upkeep) = watch::router(&health, watch);
+        let serving = listeners.serve(&config, &public, watching, operator)?;
+        Ok(Self { open, folder, http, https, metrics, health, upkeep, serving, couriers, terminate, interrupt })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
     pub async fn until_stopped(mut self) -> Result<(), Failure> {
+        let health = self.health;
         let stop = async move {
             tokio::select! {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
             }
+            health.stop();
         };
         self.serving.until(stop).await?;
         self.couriers.shutdown().await;
+        self.upkeep.shutdown().await;
         // The socket is left behind only by a crash; the next start removes it then.
         std::fs::remove_file(self.folder.socket()).context(|| "cannot remove the socket".to_owned())?;
         self.open.close().await;
