@@ -25,3 +25,4 @@ mod pages;
 mod real_client;
 mod server_life;
 mod support;
+mod watching;

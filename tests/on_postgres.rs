@@ -30,3 +30,4 @@ mod real_client;
 mod regions;
 mod server_life;
 mod support;
+mod watching;

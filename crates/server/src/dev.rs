@@ -44,10 +44,11 @@ pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     let address =
         |scheme: &str, address: Option<_>| address.map_or_else(String::new, |a: std::net::SocketAddr| format!("{scheme}://{a}"));
     let (http, https) = (address("http", server.http), address("https", server.https));
+    let metrics = server.metrics.map_or_else(String::new, |address| format!(" metrics=http://{address}"));
     let mut out = std::io::stdout().lock();
     let printed = write!(
         out,
-        "certificate authority: {}\nready http={http} https={https}\n{}\n{}\n",
+        "certificate authority: {}\nready http={http} https={https}{metrics}\n{}\n{}\n",
         authority.display(),
         ewelink_call(&http),
         fantem_call(&http),

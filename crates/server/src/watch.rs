@@ -78,6 +78,15 @@ struct Report {
     checks: Checks,
 }
 
+impl Report {
+    fn measure(&self) {
+        let Checks { store, key, hashing, running } = &self.checks;
+        for (name, check) in [("store", store), ("key", key), ("hashing", hashing), ("running", running)] {
+            gauge!("hearthgate_ready", "check" => name).set(u8::from(check.ready));
+        }
+    }
+}
+
 /// Knows whether the server can do its work.
 pub(crate) struct Health {
     store: SqlStore,
@@ -217,6 +226,7 @@ fn describe() {
     describe_gauge!("hearthgate_messages_given_up", "Messages that were given up within the last 30 days");
     describe_gauge!("hearthgate_messages_oldest_age_seconds", Unit::Seconds, "Age of the oldest message that waits");
     describe_gauge!("hearthgate_sessions", "Sessions that can be used or refreshed, in the whole store");
+    describe_gauge!("hearthgate_ready", "1 when a part of the server is ready, else 0");
     describe_gauge!("hearthgate_build_info", "1, with the version that runs");
     metrics_process::Collector::default().describe();
 }
@@ -254,10 +264,11 @@ pub(crate) fn router(health: &Arc<Health>, watch: Option<Watch>) -> (Router, Joi
     let Some(watch) = watch else { return (router, upkeep) };
     upkeep.spawn(Watch::upkeep(watch.handle.clone()));
     upkeep.spawn(Watch::count(watch.store.clone()));
-    let scrape = async |State(watch): State<Arc<Watch>>| {
+    let scrape = async |State((watch, health)): State<(Arc<Watch>, Arc<Health>)>| {
+        health.report().await.measure();
         ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], watch.render())
     };
-    let metrics = Router::new().route("/metrics", get(scrape)).with_state(Arc::new(watch));
+    let metrics = Router::new().route("/metrics", get(scrape)).with_state((Arc::new(watch), Arc::clone(health)));
     (router.merge(metrics), upkeep)
 }
 

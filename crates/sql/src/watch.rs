@@ -87,7 +87,8 @@ async fn remembered_key(connection: &mut AnyConnection) -> Result<Option<String>
 async fn counts(connection: &mut AnyConnection, now: Timestamp) -> Result<Counts, StoreError> {
     let query = sqlx::query_scalar("SELECT COUNT(*) FROM sessions WHERE access_expires_at > $1 OR refresh_expires_at > $1");
     let sessions = query.bind(now.0).fetch_one(&mut *connection).await.map_err(failed)?;
-    let query = sqlx::query_as("SELECT COUNT(*), COUNT(due_at), MIN(CASE WHEN due_at IS NOT NULL THEN created_at END) FROM messages");
+    let query =
+        sqlx::query_as("SELECT COUNT(*), COUNT(due_at), MIN(CASE WHEN due_at IS NOT NULL THEN created_at END) FROM messages");
     let (all, waiting, oldest): (i64, i64, Option<i64>) = query.fetch_one(connection).await.map_err(failed)?;
     Ok(Counts { sessions, waiting, given_up: all - waiting, oldest: oldest.map(Timestamp) })
 }
