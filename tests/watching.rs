@@ -140,7 +140,7 @@ async fn known_calls(server: &Server) {
         assert_eq!(ewelink.login(json!({ "password": "wrong-password" })).await.body["error"], 401);
     }
     assert_eq!(fantem.login(&[]).await.body["code"], 1);
-    assert_eq!(fantem.login(&[("uuid", "")]).await.body["code"], 1002);
+    assert_eq!(fantem.login(&[("uuid", "")]).await.body["code"], 3);
 }
 
 /// Prometheus with the documentation's files counts what happened, and understands every alert and panel.

@@ -93,7 +93,7 @@ impl Drop for InUse {
 /// Does an operation on a connection of one of the pools: in time, and again when the engine undid it in favour of somebody else's.
 /// The operation's name, its function's, is its label in the metrics.
 macro_rules! on {
-    ($store:ident.$pool:ident, $connection:ident => $($operation:ident)::+($($argument:expr),*)) => {{
+    ($store:ident.$pool:ident, $connection:ident => $first:ident $(:: $more:ident)*($($argument:expr),*)) => {{
         let begun = std::time::Instant::now();
         let mut tries = 1;
         let done = loop {
@@ -103,7 +103,7 @@ macro_rules! on {
             };
             let mut used = $crate::InUse { connection: acquired, done: false };
             let $connection = &mut *used.connection;
-            let operation = $($operation)::+($($argument),*);
+            let operation = $first $(:: $more)*($($argument),*);
             let Ok(outcome) = tokio::time::timeout($store.limits.timeout, operation).await else {
                 break Err(account::StoreError::Unavailable("it took too long".into()).into());
             };
@@ -113,7 +113,7 @@ macro_rules! on {
                 outcome => break outcome,
             }
         };
-        $crate::watch::note(stringify!($($operation)::+), begun, &done);
+        $crate::watch::note(concat!(stringify!($first) $(, "::", stringify!($more))*), begun, &done);
         done
     }};
 }
