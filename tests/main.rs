@@ -27,3 +27,4 @@ mod resource;
 mod server_life;
 mod support;
 mod tls;
+mod watching;

@@ -32,3 +32,4 @@ mod resource;
 mod server_life;
 mod support;
 mod tls;
+mod watching;

@@ -123,6 +123,8 @@ pub struct Server {
     pub log: Lines,
     pub http: String,
     pub https: String,
+    /// The listener for metrics and health, if it has one.
+    pub metrics: String,
 }
 
 impl Server {
@@ -147,9 +149,10 @@ impl Server {
         let mut server = Self::spawn(command, folder);
         let ready = server.out.find(|line| line.starts_with("ready "));
         let ready = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", server.log.all()));
-        let address =
-            |scheme: &str| ready.split(' ').find_map(|word| word.strip_prefix(&format!("{scheme}="))).unwrap().to_owned();
+        let find = |scheme: &str| ready.split(' ').find_map(|word| word.strip_prefix(&format!("{scheme}=")));
+        let address = |scheme: &str| find(scheme).unwrap().to_owned();
         (server.http, server.https) = (address("http"), address("https"));
+        server.metrics = find("metrics").unwrap_or_default().to_owned();
         server
     }
 
@@ -162,6 +165,7 @@ impl Server {
         let line: Value = serde_json::from_str(&line).unwrap();
         let address = |scheme: &str| line[scheme].as_str().map_or_else(String::new, |address| format!("{scheme}://{address}"));
         (server.http, server.https) = (address("http"), address("https"));
+        server.metrics = line["metrics"].as_str().map_or_else(String::new, |address| format!("http://{address}"));
         server
     }
 
@@ -179,7 +183,7 @@ impl Server {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = Lines::follow(child.stdout.take().unwrap());
         let log = Lines::follow(child.stderr.take().unwrap());
-        Self { child, folder, out, log, http: String::new(), https: String::new() }
+        Self { child, folder, out, log, http: String::new(), https: String::new(), metrics: String::new() }
     }
 
     pub fn data(&self) -> PathBuf {

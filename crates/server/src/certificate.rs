@@ -45,7 +45,7 @@ pub(crate) struct Certificate {
 pub(crate) struct Validity {
     serial: String,
     not_before: Timestamp,
-    not_after: Timestamp,
+    pub not_after: Timestamp,
 }
 
 #[derive(Debug, Clone)]
@@ -95,6 +95,11 @@ impl Certificate {
     /// What listeners serve with: always the certificate in service.
     pub fn tls(&self) -> RustlsConfig {
         self.tls.clone()
+    }
+
+    /// How long the certificate in service is good, whichever that is.
+    pub fn validity(&self) -> watch::Receiver<Validity> {
+        self.validity.subscribe()
     }
 
     /// Takes what is put into the files, at once when `hangup` says so, and warns of the certificate's end.

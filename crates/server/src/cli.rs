@@ -79,6 +79,9 @@ pub(crate) struct Listen {
     /// The private key of HTTPS (PEM)
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Listen for Prometheus and health checks at this address
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
 }
 
 /// Where `dev` listens. Port 0 picks a free one.
@@ -90,6 +93,9 @@ pub(crate) struct DevListen {
     /// Listen for HTTPS at this address; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
     https: Vec<String>,
+    /// Listen for Prometheus and health checks at this address
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
 }
 
 /// From where to where `migrate-store` copies.
@@ -132,11 +138,13 @@ impl Cli {
                 set(&mut flags, "listen.https", addresses(&listen.https));
                 set(&mut flags, "listen.cert", listen.cert.as_ref().map(|file| path(file)));
                 set(&mut flags, "listen.key", listen.key.as_ref().map(|file| path(file)));
+                set(&mut flags, "listen.metrics", listen.metrics.clone());
             }
             Command::Dev(listen) => {
                 set(&mut defaults, "data", Some("hearthgate-dev".to_owned()));
                 set(&mut flags, "listen.http", addresses(&listen.http));
                 set(&mut flags, "listen.https", addresses(&listen.https));
+                set(&mut flags, "listen.metrics", listen.metrics.clone());
             }
             Command::Config(_)
             | Command::MigrateStore(_)

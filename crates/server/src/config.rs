@@ -1,6 +1,7 @@
 //! The configuration: defaults, then a TOML file, then the environment, then the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -79,6 +80,8 @@ pub(crate) struct Database {
 pub(crate) struct Listen {
     pub http: Addresses,
     pub https: Addresses,
+    /// Where metrics and health are told.
+    pub metrics: Option<SocketAddr>,
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
     /// Whether passwords may travel in the clear beyond this machine.
@@ -180,6 +183,7 @@ impl Default for Listen {
         Self {
             http: Addresses::default(),
             https: Addresses::default(),
+            metrics: None,
             cert: None,
             key: None,
             allow_plain_http: false,
@@ -347,9 +351,17 @@ impl Listen {
             )
             .into());
         }
+        if let Some(address) = self.metrics.filter(|address| !address.ip().is_loopback() && !self.allow_plain_http) {
+            return Err(format!(
+                "listen.metrics is {address}, where others could read along: use an address of the loopback, \
+                 or set listen.allow_plain_http = true in a network of your own"
+            )
+            .into());
+        }
         let mut seen = BTreeSet::new();
         // Port 0 is another free one each time.
-        let twice = self.http.0.iter().chain(&self.https.0).filter(|address| address.port() != 0).find(|one| !seen.insert(**one));
+        let all = self.http.0.iter().chain(&self.https.0).chain(&self.metrics);
+        let twice = all.filter(|address| address.port() != 0).find(|one| !seen.insert(**one));
         twice.map_or(Ok(()), |address| {
             Err(format!("[listen] has {address} twice: give each listener an address of its own").into())
         })
@@ -437,6 +449,7 @@ mod tests {
         assert!(Config::try_from_table("[lisen]\nhttp = '127.0.0.1:1'".parse().unwrap()).is_err());
         assert!(Config::try_from_table("default_region = 'xx'".parse().unwrap()).is_err());
         assert!(Config::try_from_table("[listen]\nhttp = '0.0.0.0:80'".parse().unwrap()).is_err());
+        assert!(Config::try_from_table("[listen]\nmetrics = '0.0.0.0:9464'".parse().unwrap()).is_err());
         assert!(Config::try_from_table("master_key = 'short'".parse().unwrap()).is_err());
     }
 

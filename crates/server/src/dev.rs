@@ -44,10 +44,11 @@ pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     add_samples(&server.open.core, &region).await.context(|| "cannot add the sample data".to_owned())?;
     let (http, https) = (urls("http", &server.http), urls("https", &server.https));
     let first = http.split(',').next().unwrap_or_default();
+    let metrics = server.metrics.map_or_else(String::new, |address| format!(" metrics=http://{address}"));
     let mut out = std::io::stdout().lock();
     let printed = write!(
         out,
-        "certificate authority: {}\nready http={http} https={https}\n{}\n{}\n",
+        "certificate authority: {}\nready http={http} https={https}{metrics}\n{}\n{}\n",
         authority.display(),
         ewelink_call(first),
         fantem_call(first),

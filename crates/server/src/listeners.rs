@@ -27,6 +27,7 @@ const STREAMS: u32 = 64;
 pub(crate) struct Listeners {
     http: Vec<TcpListener>,
     https: Vec<(TcpListener, RustlsConfig)>,
+    metrics: Option<TcpListener>,
     socket: UnixListener,
 }
 
@@ -35,6 +36,8 @@ pub(crate) struct Serving {
     tasks: JoinSet<io::Result<()>>,
     tcp: Handle<SocketAddr>,
     unix: Handle<std::os::unix::net::SocketAddr>,
+    /// Answers until everything else has stopped, so that it can be watched how it stops.
+    watching: JoinSet<io::Result<()>>,
     grace: Duration,
 }
 
@@ -44,7 +47,8 @@ impl Listeners {
         let bind_all = |addresses: &Addresses| addresses.0.iter().copied().map(bind).collect::<Result<Vec<_>, _>>();
         let http = bind_all(&config.listen.http)?;
         let https = bind_all(&config.listen.https)?.into_iter().zip(tls.into_iter().cycle()).collect();
-        Ok(Self { http, https, socket: bind_socket(folder)? })
+        let metrics = config.listen.metrics.map(bind).transpose()?;
+        Ok(Self { http, https, metrics, socket: bind_socket(folder)? })
     }
 
     /// Where HTTP is listened for: the ports that were picked in place of 0.
@@ -57,8 +61,12 @@ impl Listeners {
         addresses(self.https.iter().map(|(listener, _)| listener))
     }
 
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
+    }
+
     /// Begins to answer.
-    pub fn serve(self, config: &Config, public: &Router, operator: Router) -> Result<Serving, Failure> {
+    pub fn serve(self, config: &Config, public: &Router, watching: Router, operator: Router) -> Result<Serving, Failure> {
         let failed = || "cannot listen".to_owned();
         let (tcp, unix) = (Handle::new(), Handle::new());
         let timeout = config.listen.header_timeout;
@@ -75,7 +83,12 @@ impl Listeners {
         }
         let server = bounded(axum_server::from_unix(self.socket).context(failed)?, timeout).handle(unix.clone());
         tasks.spawn(server.serve(operator.into_make_service()));
-        Ok(Serving { tasks, tcp, unix, grace: config.listen.shutdown_grace })
+        let mut watched = JoinSet::new();
+        if let Some(listener) = self.metrics {
+            let server = bounded(axum_server::from_tcp(listener).context(failed)?, timeout);
+            watched.spawn(server.serve(watching.into_make_service()));
+        }
+        Ok(Serving { tasks, tcp, unix, watching: watched, grace: config.listen.shutdown_grace })
     }
 }
 
@@ -90,6 +103,7 @@ impl Serving {
         self.tcp.graceful_shutdown(Some(self.grace));
         self.unix.graceful_shutdown(Some(self.grace));
         while self.tasks.join_next().await.is_some() {}
+        self.watching.shutdown().await;
         Ok(())
     }
 }

@@ -22,6 +22,7 @@ mod regions;
 mod restore;
 mod serve;
 mod transfer;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -18,7 +18,8 @@ use crate::core::OpenCore;
 use crate::data_folder::DataFolder;
 use crate::failure::{Context, Failure};
 use crate::listeners::{Listeners, Serving};
-use crate::{logging, places, print};
+use crate::watch::{Health, Watch};
+use crate::{logging, places, print, watch};
 
 /// Where HTTP is listened for when nothing is configured.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -37,7 +38,8 @@ pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     let mut server = Server::start(config).await?;
     let shown = |addresses: &Addresses| (!addresses.0.is_empty()).then(|| addresses.to_string());
     let (http, https) = (shown(&server.http), shown(&server.https));
-    tracing::info!(http, https, data = %server.folder.path().display(), "listening");
+    let metrics = server.metrics.map(|address| address.to_string());
+    tracing::info!(http, https, metrics, data = %server.folder.path().display(), "listening");
     let Some(certificate) = server.certificate.take() else { return server.until_stopped().await };
     tokio::select! {
         stopped = server.until_stopped() => stopped,
@@ -65,7 +67,9 @@ pub(crate) struct Server {
     pub folder: DataFolder,
     pub http: Addresses,
     pub https: Addresses,
+    pub metrics: Option<SocketAddr>,
     certificate: Option<Certificate>,
+    health: Arc<Health>,
     serving: Serving,
     feed: Arc<Feed>,
     tasks: JoinSet<()>,
@@ -90,17 +94,21 @@ impl Server {
         let open = OpenCore::open(&config, &folder, lock).await?;
         let listeners = Listeners::bind(&config, certificate.as_ref().map(Certificate::tls), &folder)?;
         let (http, https) = (listeners.http_addresses(), listeners.https_addresses());
+        let metrics = listeners.metrics_address();
         let public_url = match config.public_url()? {
             Some(url) => Some(url),
             None => links_without_configuration(&config, http.0.first()),
         };
+        let health = Arc::new(Health::of(&open));
         let feed = Arc::new(Feed::new(Arc::clone(&open.core)));
-        let public = router(&open.core, &feed, &config, public_url)?;
+        let watch = metrics.map(|_| Watch::start(&open, certificate.as_ref())).transpose()?;
+        let public = router(&open.core, &feed, &config, public_url)?.merge(watch::public(&health));
         let mut tasks = start_couriers(&open);
         tasks.spawn(Arc::clone(&feed).run());
         let operator = admin::router(open.operator(&config));
-        let serving = listeners.serve(&config, &public, operator)?;
-        Ok(Self { open, folder, http, https, certificate, serving, feed, tasks, terminate, interrupt })
+        let watching = watch::router(&health, watch, &mut tasks);
+        let serving = listeners.serve(&config, &public, watching, operator)?;
+        Ok(Self { open, folder, http, https, metrics, certificate, health, serving, feed, tasks, terminate, interrupt })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
@@ -110,6 +118,7 @@ impl Server {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
             }
+            self.health.stop();
             // Whoever follows it would hold the server up.
             self.feed.stop();
         };

@@ -22,6 +22,7 @@ mod row;
 mod sessions;
 mod sqlite;
 mod tables;
+mod watch;
 mod whole;
 
 use std::time::Duration;
@@ -41,6 +42,7 @@ use sqlx::{Any, AnyPool};
 pub use crate::directory::SqlDirectory;
 pub use crate::open::{Limits, OpenError};
 pub use crate::sqlite::OLDEST_SQLITE;
+pub use crate::watch::{Connections, Counts};
 pub use crate::whole::{CopyError, Place, Sum, Whole};
 
 /// A store on a SQL database.
@@ -48,23 +50,31 @@ pub use crate::whole::{CopyError, Place, Sum, Whole};
 pub struct SqlStore {
     read: AnyPool,
     write: AnyPool,
+    /// Whether the two are one.
+    one_pool: bool,
     limits: Limits,
 }
 
-/// Whether the engine undid an operation in favour of somebody else's.
-trait GaveWay {
-    fn gave_way(&self) -> bool;
-}
+/// An error of an operation.
+trait Failed {
+    /// What failed in the store, if the store failed.
+    fn in_store(&self) -> Option<&StoreError>;
 
-impl GaveWay for StoreError {
+    /// Whether the engine undid the operation in favour of somebody else's.
     fn gave_way(&self) -> bool {
-        matches!(self, Self::Contended(_))
+        matches!(self.in_store(), Some(StoreError::Contended(_)))
     }
 }
 
-impl GaveWay for InsertError {
-    fn gave_way(&self) -> bool {
-        matches!(self, Self::Store(error) if error.gave_way())
+impl Failed for StoreError {
+    fn in_store(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+impl Failed for InsertError {
+    fn in_store(&self) -> Option<&StoreError> {
+        if let Self::Store(error) = self { Some(error) } else { None }
     }
 }
 
@@ -84,22 +94,30 @@ impl Drop for InUse {
 }
 
 /// Does an operation on a connection of one of the pools: in time, and again when the engine undid it in favour of somebody else's.
+/// The operation's name, its function's, is its label in the metrics.
 macro_rules! on {
-    ($store:ident.$pool:ident, $connection:ident => $operation:expr) => {{
+    ($store:ident.$pool:ident, $connection:ident => $first:ident $(:: $more:ident)*($($argument:expr),*)) => {{
+        let begun = std::time::Instant::now();
         let mut tries = 1;
-        loop {
-            let acquired = $store.$pool.acquire().await.map_err($crate::row::failed)?;
+        let done = loop {
+            let acquired = match $store.$pool.acquire().await {
+                Ok(acquired) => acquired,
+                Err(error) => break Err($crate::row::failed(error).into()),
+            };
             let mut used = $crate::InUse { connection: acquired, done: false };
             let $connection = &mut *used.connection;
-            let Ok(outcome) = tokio::time::timeout($store.limits.timeout, $operation).await else {
+            let operation = $first $(:: $more)*($($argument),*);
+            let Ok(outcome) = tokio::time::timeout($store.limits.timeout, operation).await else {
                 break Err(account::StoreError::Unavailable("it took too long".into()).into());
             };
             used.done = true;
             match outcome {
-                Err(error) if $crate::GaveWay::gave_way(&error) && tries < $store.limits.tries => tries += 1,
+                Err(error) if $crate::Failed::gave_way(&error) && tries < $store.limits.tries => tries += 1,
                 outcome => break outcome,
             }
-        }
+        };
+        $crate::watch::note(concat!(stringify!($first) $(, "::", stringify!($more))*), begun, &done);
+        done
     }};
 }
 pub(crate) use on;
