@@ -14,6 +14,7 @@ mod ewelink_login;
 mod fantem_life;
 mod fantem_login;
 mod file;
+mod forward_auth;
 mod geoip;
 mod import;
 mod keeping;

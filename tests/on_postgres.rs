@@ -16,6 +16,7 @@ mod ewelink_login;
 mod failover;
 mod fantem_life;
 mod fantem_login;
+mod forward_auth;
 mod geoip;
 mod import;
 mod keeping;

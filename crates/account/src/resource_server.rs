@@ -11,6 +11,7 @@ use crate::store::StoreError;
 use crate::text::{Malformed, plain, text_type};
 use crate::time::Timestamp;
 use crate::token::TokenHash;
+use crate::token_check::TokenError;
 
 text_type! {
     /// A resource server's id: 1 to 64 letters, digits, `-` and `_`.
@@ -100,11 +101,20 @@ impl Core {
         if server.enabled { Ok(server) } else { Err(ResourceServerError::Disabled) }
     }
 
+    /// Finds who holds this access token. A disabled account or application has no sessions.
+    ///
+    /// # Errors
+    /// [`TokenError`].
+    pub async fn token_holder(&self, access: &str) -> Result<Holder, TokenError> {
+        let holder = self.store.holders(&[TokenHash::of(access)]).await?.pop().ok_or(TokenError::Unknown)?;
+        if self.clock.now() < holder.session.access_expires_at { Ok(holder) } else { Err(TokenError::Expired) }
+    }
+
     /// Finds who holds each of these access tokens; `None` for one that is not good. A disabled account or application has no sessions.
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn holders(&self, access: &[&str]) -> Result<Vec<Option<Holder>>, StoreError> {
+    pub async fn token_holders(&self, access: &[&str]) -> Result<Vec<Option<Holder>>, StoreError> {
         let hashes: Vec<_> = access.iter().map(|token| TokenHash::of(token)).collect();
         let found = self.store.holders(&hashes).await?;
         let now = self.clock.now();

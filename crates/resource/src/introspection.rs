@@ -14,7 +14,7 @@ use crate::Service;
 use crate::failure::Failure;
 
 /// The longest token that is looked up, in bytes. No dialect has longer ones.
-const LONGEST_TOKEN: usize = 128;
+pub(crate) const LONGEST_TOKEN: usize = 128;
 
 /// The most tokens in one question.
 const MOST_TOKENS: usize = 100;
@@ -98,7 +98,7 @@ async fn read(service: &Service, request: Request) -> Result<Incoming, Failure> 
 async fn look_up(service: &Service, tokens: &[&str]) -> Result<Vec<Answer>, Failure> {
     // None of ours is longer; hashing them would be work for nothing.
     let tokens: Vec<_> = tokens.iter().map(|token| if token.len() > LONGEST_TOKEN { "" } else { token }).collect();
-    let holders = service.core.holders(&tokens).await?;
+    let holders = service.core.token_holders(&tokens).await?;
     Ok(holders.into_iter().map(|holder| holder.map_or(Answer::Bad { active: false }, Answer::from)).collect())
 }
 

@@ -182,10 +182,12 @@ fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Optio
         public_url,
         allow_forced_rebind: config.fantem.allow_forced_rebind,
     };
+    let refusals = resource::Refusals { bearer: ewelink::refuse_token, cookie: fantem::refuse_token };
+    let resource = resource::Settings { body_timeout, refusals };
     let router = Router::new()
         .merge(ewelink::router(Arc::clone(core), ewelink))
         .merge(fantem::router(Arc::clone(core), fantem))
-        .merge(resource::router(Arc::clone(core), Arc::clone(feed), resource::Settings { body_timeout }))
+        .merge(resource::router(Arc::clone(core), Arc::clone(feed), resource))
         .layer(middleware::from_fn_with_state(Arc::clone(core), wire::name_requests));
     Ok(router)
 }
