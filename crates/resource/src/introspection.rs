@@ -102,10 +102,12 @@ async fn look_up(service: &Service, tokens: &[&str]) -> Result<Vec<Answer>, Fail
     Ok(holders.into_iter().map(|holder| holder.map_or(Answer::Bad { active: false }, Answer::from)).collect())
 }
 
-/// Good questions are too many for a line in the log each.
 fn said(attempt: &Attempt, answer: Result<impl IntoResponse, Failure>) -> Response {
     match answer {
-        Ok(answer) => ([(CACHE_CONTROL, "no-store")], answer).into_response(),
+        Ok(answer) => {
+            attempt.succeeded_quietly("answered");
+            ([(CACHE_CONTROL, "no-store")], answer).into_response()
+        }
         Err(failure) => failure.log(attempt),
     }
 }

@@ -56,6 +56,11 @@ impl Attempt {
         self.count("success", outcome);
     }
 
+    /// It succeeded, as it does too often for a line each.
+    pub fn succeeded_quietly(&self, outcome: &'static str) {
+        self.count("success", outcome);
+    }
+
     /// It failed, for a reason in words that hold nothing of the request's content.
     pub fn failed(&self, reason: &dyn Display, our_fault: bool) {
         let (identifier, ms, outcome) = (self.who(), self.milliseconds(), reason.to_string());
