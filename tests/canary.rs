@@ -5,9 +5,9 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD
 use serde_json::json;
 
 use crate::support::app::App;
-use crate::support::calls::{SECRET, md5};
+use crate::support::calls::{APPID, CUBE, SECRET, TOUCH, md5};
 use crate::support::panel::Panel;
-use crate::support::{Ewelink, Fantem, Server};
+use crate::support::{Ewelink, Fantem, Server, client};
 
 const PASSWORD: &str = "canary-password-7391";
 const WRONG: &str = "canary-wrong-5512";
@@ -29,7 +29,7 @@ fn found(haystack: &[u8], secret: &str) -> bool {
 
 #[tokio::test]
 async fn no_secret_is_written_down() {
-    let server = Server::dev();
+    let server = Server::dev_with(&[("HEARTHGATE_LISTEN__METRICS", "127.0.0.1:0")]);
     let made = server.operate(&["app", "create", "--name", "canary"]);
     server.create_account(&["--username", "canary", "--email", "canary@example.com"], PASSWORD);
     let mut ewelink = Ewelink::new(&server);
@@ -59,6 +59,11 @@ async fn no_secret_is_written_down() {
     secrets.extend(live(&server).await);
     secrets.push(std::fs::read_to_string(server.data().join("master.key")).unwrap().trim().to_owned());
 
+    let metrics = client().get(format!("{}/metrics", server.metrics)).send().await.unwrap().bytes().await.unwrap();
+    assert!(found(&metrics, "wrong password"), "the metrics were read");
+    for identifier in ["canary@example.com", "walker", "3123456789", "apilogin", APPID, TOUCH, CUBE, "127.0.0.1"] {
+        assert!(!found(&metrics, identifier), "{identifier} is in the metrics");
+    }
     // Read while it runs (the write-ahead log is full then) and after it has stopped (everything is in the database).
     let (running, log) = (server.kept(), server.log.clone());
     let stopped = Server::kept_by(&server.stop());
@@ -69,6 +74,7 @@ async fn no_secret_is_written_down() {
         assert!(!found(&running, secret), "{secret} is kept by a running server");
         assert!(!found(&stopped, secret), "{secret} is in the database");
         assert!(!found(&log, secret), "{secret} is in the log");
+        assert!(!found(&metrics, secret), "{secret} is in the metrics");
     }
 }
 

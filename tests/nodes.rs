@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use crate::cluster::Postgres;
 use crate::support::app::App;
 use crate::support::calls::md5;
+use crate::support::guard::Guard;
 use crate::support::server::{hearthgate, run};
 use crate::support::{Answer, Fantem, Server, postgres};
 
@@ -192,6 +193,30 @@ async fn a_replay_is_seen_on_every_node() {
     let answers = everywhere(&nodes, 3, replay).await;
     assert_eq!(answers.iter().filter(|answer| answer["at"].is_string()).count(), 1, "{answers:?}");
     assert_eq!(answers.iter().filter(|answer| answer["error"] == 406).count(), 8, "{answers:?}");
+}
+
+/// What resource servers ask at one node is true of all of them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_ended_on_one_is_told_on_all() {
+    let nodes: [Server; 2] = nodes("events");
+    let guards = nodes.each_ref().map(Guard::new);
+    let mut followers = Vec::new();
+    for guard in &guards {
+        let mut events = guard.follow(None).await;
+        events.next().await;
+        followers.push(events);
+    }
+    for time in 0..10 {
+        let (here, there) = (time % 2, (time + 1) % 2);
+        let at = log_in(&App::new(&nodes[here])).await.text("/at");
+        let sid = guards[there].introspect(&at).await["sid"].clone();
+        App::new(&nodes[here]).v2_as(&at, Method::DELETE, "/v2/user/logout", Value::Null).await;
+        assert!(!guards[there].is_good(&at).await, "at the next request");
+        for events in &mut followers {
+            let event = events.next().await;
+            assert_eq!((&event.data["sid"], &event.data["reason"]), (&sid, &json!("logged_out")));
+        }
+    }
 }
 
 /// Every node must have the same master key, and is told so before it does anything.

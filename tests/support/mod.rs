@@ -4,10 +4,12 @@ pub mod answer;
 pub mod app;
 pub mod calls;
 pub mod documents;
+pub mod guard;
 pub mod panel;
 pub mod postgres;
 pub mod server;
 pub mod sinks;
+pub mod tls;
 
 pub use answer::{Answer, assert_answer};
 pub use calls::{Ewelink, Fantem};
@@ -22,5 +24,6 @@ pub fn client() -> reqwest::Client {
 pub fn client_builder() -> reqwest::ClientBuilder {
     // Another test in the same process may have done so.
     drop(rustls::crypto::ring::default_provider().install_default());
-    reqwest::Client::builder()
+    // The server ends what is idle for 10 s, which a client that comes just then cannot know.
+    reqwest::Client::builder().pool_idle_timeout(std::time::Duration::from_secs(5))
 }

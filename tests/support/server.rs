@@ -123,6 +123,8 @@ pub struct Server {
     pub log: Lines,
     pub http: String,
     pub https: String,
+    /// The listener for metrics and health, if it has one.
+    pub metrics: String,
 }
 
 impl Server {
@@ -137,15 +139,20 @@ impl Server {
 
     /// `hearthgate dev` on the data folder of an earlier server.
     pub fn dev_in(folder: Arc<TempDir>, settings: &[(&str, &str)]) -> Self {
-        let arguments = ["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--log-format", "json"];
-        let mut command = hearthgate_on(&folder.path().join("data"), arguments);
-        command.envs(settings.iter().copied());
+        Self::dev_at(folder, &["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"], settings)
+    }
+
+    /// `hearthgate dev` that listens where these arguments say; `http` and `https` are separated by commas when there are several.
+    pub fn dev_at(folder: Arc<TempDir>, listen: &[&str], settings: &[(&str, &str)]) -> Self {
+        let mut command = hearthgate_on(&folder.path().join("data"), ["dev", "--log-format", "json"]);
+        command.args(listen).envs(settings.iter().copied());
         let mut server = Self::spawn(command, folder);
         let ready = server.out.find(|line| line.starts_with("ready "));
         let ready = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", server.log.all()));
-        let address =
-            |scheme: &str| ready.split(' ').find_map(|word| word.strip_prefix(&format!("{scheme}="))).unwrap().to_owned();
+        let find = |scheme: &str| ready.split(' ').find_map(|word| word.strip_prefix(&format!("{scheme}=")));
+        let address = |scheme: &str| find(scheme).unwrap().to_owned();
         (server.http, server.https) = (address("http"), address("https"));
+        server.metrics = find("metrics").unwrap_or_default().to_owned();
         server
     }
 
@@ -158,6 +165,7 @@ impl Server {
         let line: Value = serde_json::from_str(&line).unwrap();
         let address = |scheme: &str| line[scheme].as_str().map_or_else(String::new, |address| format!("{scheme}://{address}"));
         (server.http, server.https) = (address("http"), address("https"));
+        server.metrics = line["metrics"].as_str().map_or_else(String::new, |address| format!("http://{address}"));
         server
     }
 
@@ -175,7 +183,7 @@ impl Server {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let out = Lines::follow(child.stdout.take().unwrap());
         let log = Lines::follow(child.stderr.take().unwrap());
-        Self { child, folder, out, log, http: String::new(), https: String::new() }
+        Self { child, folder, out, log, http: String::new(), https: String::new(), metrics: String::new() }
     }
 
     pub fn data(&self) -> PathBuf {

@@ -218,7 +218,7 @@ impl Core {
             return Err(MoveError::Taken);
         }
         self.hand_over(&moved, region).await?;
-        self.store.remove_account(account.number).await?;
+        self.store.remove_account(account.number, self.clock.now()).await?;
         let arrived = match account.identifiers().next() {
             Some(identifier) => there.account_named(&identifier).await?,
             None => None,
@@ -227,7 +227,7 @@ impl Core {
     }
 
     async fn leave_region(&self, account: &Account, region: &Region) -> Result<(), OperatorError> {
-        let there = self.store.set_region(account.number, region).await?;
+        let there = self.store.set_region(account.number, region, self.clock.now()).await?;
         if there { Ok(()) } else { Err(OperatorError::NotFound(format!("account {}", account.number))) }
     }
 

@@ -103,7 +103,7 @@ impl Core {
             facts: report.facts.clone(),
             registered_at: known.filter(|_| same).map_or_else(|| self.clock.now(), |known| known.registered_at),
         };
-        Ok(won(self.store.put_device(&device).await)?.then_some(device.guid))
+        Ok(won(self.store.put_device(&device, self.clock.now()).await)?.then_some(device.guid))
     }
 
     async fn enrol_gateway(&self, report: &Report, kind: GatewayKind) -> Result<Option<Guid>, EnrolError> {

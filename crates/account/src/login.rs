@@ -362,6 +362,7 @@ impl Core {
             account,
             audience: audience.clone(),
             access_hash: tokens.access.hash(),
+            access_issued_at: now,
             access_expires_at: now.plus(terms.access_lifetime),
             refresh_hash: tokens.refresh.hash(),
             refresh_expires_at: now.plus(terms.refresh_lifetime),

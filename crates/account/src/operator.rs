@@ -1,4 +1,6 @@
-//! What an operator does to accounts, applications, devices and gateways.
+//! What an operator does to accounts, applications, resource servers, devices and gateways.
+
+use std::time::Duration;
 
 use crate::account::{Account, AccountNumber, Activation, ApiKey, Details, ObjectId, Standing};
 use crate::application::{Application, ApplicationId, ApplicationSecret, Profile};
@@ -9,9 +11,12 @@ use crate::identifier::{Email, Identifier, Phone, UserName};
 use crate::login::{ATTEMPTS, unsteady};
 use crate::password::PasswordDigest;
 use crate::region::Region;
+use crate::resource_server::{ResourceServer, ResourceServerId};
 use crate::session::Session;
+use crate::session_event::EndReason;
 use crate::store::{AccountChange, Changed, Ending, InsertError, Page, StoreError};
 use crate::text::Malformed;
+use crate::token::{Token, TokenLength};
 use crate::version::AppVersion;
 
 /// An account to be made.
@@ -123,7 +128,65 @@ impl Core {
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Store`].
     pub async fn enable_application(&self, id: &ApplicationId, enabled: bool) -> Result<(), OperatorError> {
-        found(self.store.enable_application(id, enabled).await?, || format!("application {id}"))
+        found(self.store.enable_application(id, enabled, self.clock.now()).await?, || format!("application {id}"))
+    }
+}
+
+/// Resource servers.
+impl Core {
+    /// Registers a resource server. Without an id, draws one; without a name, it is called by its id. Returns it with its secret in the
+    /// clear, which cannot be had again.
+    ///
+    /// # Errors
+    /// [`OperatorError::Taken`], [`OperatorError::Store`].
+    pub async fn create_resource_server(
+        &self,
+        name: Option<String>,
+        id: Option<ResourceServerId>,
+    ) -> Result<(ResourceServer, Token), OperatorError> {
+        let id = id.unwrap_or_else(|| ResourceServerId::draw(self.rng()));
+        let name = name.unwrap_or_else(|| id.to_string());
+        let secret = Token::draw(self.rng(), TokenLength::Bits256);
+        let created_at = self.clock.now();
+        let server = ResourceServer { id, name, secret: secret.hash(), previous: None, enabled: true, created_at };
+        let what = format!("resource server {}", server.id);
+        self.store.insert_resource_server(&server).await.map_err(taken(what))?;
+        Ok((server, secret))
+    }
+
+    /// Finds a resource server.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn resource_server(&self, id: &ResourceServerId) -> Result<ResourceServer, OperatorError> {
+        self.store.resource_server(id).await?.ok_or_else(|| OperatorError::NotFound(format!("resource server {id}")))
+    }
+
+    /// Lists resource servers.
+    ///
+    /// # Errors
+    /// [`OperatorError::Store`].
+    pub async fn resource_servers(&self, page: Page<ResourceServerId>) -> Result<Vec<ResourceServer>, OperatorError> {
+        Ok(self.store.resource_servers(page).await?)
+    }
+
+    /// Draws a new secret for a resource server and returns it in the clear. The one before it stays good for `overlap`.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn rotate_resource_server(&self, id: &ResourceServerId, overlap: Duration) -> Result<Token, OperatorError> {
+        let secret = Token::draw(self.rng(), TokenLength::Bits256);
+        let until = self.clock.now().plus(overlap);
+        let rotated = self.store.rotate_resource_server(id, &secret.hash(), until).await?;
+        found(rotated, || format!("resource server {id}")).map(|()| secret)
+    }
+
+    /// Allows or forbids a resource server to ask.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn enable_resource_server(&self, id: &ResourceServerId, enabled: bool) -> Result<(), OperatorError> {
+        found(self.store.enable_resource_server(id, enabled).await?, || format!("resource server {id}"))
     }
 }
 
@@ -239,7 +302,7 @@ impl Core {
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Store`].
     pub async fn enable_account(&self, account: AccountNumber, enabled: bool) -> Result<(), OperatorError> {
-        found(self.store.enable_account(account, enabled).await?, || format!("account {account}"))
+        found(self.store.enable_account(account, enabled, self.clock.now()).await?, || format!("account {account}"))
     }
 }
 
@@ -364,6 +427,6 @@ impl Core {
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Store`].
     pub async fn end_session(&self, id: &ObjectId) -> Result<(), OperatorError> {
-        found(self.store.end_session(id).await?, || format!("session {id}"))
+        found(self.store.end_session(id, EndReason::Revoked, self.clock.now()).await?, || format!("session {id}"))
     }
 }

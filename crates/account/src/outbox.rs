@@ -15,6 +15,9 @@ const LEASE: Duration = Duration::from_mins(2);
 /// How long a message is shown to the operator after it was given up.
 const KEEP: Duration = Duration::from_hours(30 * 24);
 
+/// For how long is kept what became of sessions: longer than anybody who follows it is away.
+const KEEP_EVENTS: Duration = Duration::from_hours(24);
+
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
 
@@ -95,7 +98,7 @@ impl Core {
     pub async fn deliver_next(&self) -> Result<Delivery, StoreError> {
         let now = self.clock.now();
         let Some(queued) = self.store.claim_message(now, now.plus(LEASE)).await? else {
-            self.store.forget(now, now.minus(KEEP)).await?;
+            self.store.forget(now, now.minus(KEEP), now.minus(KEEP_EVENTS)).await?;
             return Ok(Delivery::Idle(self.store.next_message_due().await?));
         };
         // There may be more, for others to work off meanwhile.

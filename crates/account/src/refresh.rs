@@ -9,6 +9,7 @@ use crate::core::Core;
 use crate::login::{ATTEMPTS, unsteady};
 use crate::random;
 use crate::session::{Session, Terms, Tokens};
+use crate::session_event::EndReason;
 use crate::store::{RefreshToken, Rotation, StoreError};
 use crate::time::Timestamp;
 use crate::token::{Token, TokenHash};
@@ -114,6 +115,7 @@ impl Core {
         };
         let renewed = Session {
             access_hash: tokens.access.hash(),
+            access_issued_at: now,
             access_expires_at: now.plus(refresh.terms.access_lifetime),
             refresh_hash: tokens.refresh.hash(),
             refresh_expires_at: now.plus(refresh.terms.refresh_lifetime),
@@ -133,7 +135,7 @@ impl Core {
         if in_time && session.refresh_hash == spent.successor {
             return Ok((session, self.derive(refresh, &spent.salt)));
         }
-        self.store.end_session(&session.id).await?;
+        self.store.end_session(&session.id, EndReason::TokenReused, self.clock.now()).await?;
         Err(RefreshError::Reused)
     }
 

@@ -84,6 +84,8 @@ pub struct Session {
     pub audience: Audience,
     /// The hash of its access token.
     pub access_hash: TokenHash,
+    /// When the access token was made.
+    pub access_issued_at: Timestamp,
     /// The end of the access token.
     pub access_expires_at: Timestamp,
     /// The hash of its refresh token.

@@ -17,7 +17,9 @@ use crate::message::{Address, Queued};
 use crate::password::Verifier;
 use crate::refresh::SpentToken;
 use crate::region::Region;
+use crate::resource_server::{Holder, ResourceServer, ResourceServerId};
 use crate::session::{Audience, Session};
+use crate::session_event::{EndReason, SessionEvent};
 use crate::time::Timestamp;
 use crate::token::TokenHash;
 use crate::version::AppVersion;
@@ -308,7 +310,8 @@ pub struct Page<K> {
 
 /// Where accounts, applications, devices and sessions are kept.
 ///
-/// An operation that returns `Ok` is durable. Where one returns `bool`, it says whether the row it was to change exists.
+/// An operation that returns `Ok` is durable. One that ends a session or gives it new tokens notes that in the same transaction, as a
+/// [`SessionEvent`] that is still to be numbered. Where one returns `bool`, it says whether the row it was to change exists.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Remembers the master key's fingerprint at the first call, and returns the one that is remembered.
@@ -321,7 +324,23 @@ pub trait Store: Send + Sync {
     /// Lists applications by id.
     async fn applications(&self, page: Page<ApplicationId>) -> Result<Vec<Application>, StoreError>;
     /// Allows or forbids an application to call; forbidding ends its sessions.
-    async fn enable_application(&self, id: &ApplicationId, enabled: bool) -> Result<bool, StoreError>;
+    async fn enable_application(&self, id: &ApplicationId, enabled: bool, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// Registers a resource server.
+    async fn insert_resource_server(&self, server: &ResourceServer) -> Result<(), InsertError>;
+    /// Finds a resource server.
+    async fn resource_server(&self, id: &ResourceServerId) -> Result<Option<ResourceServer>, StoreError>;
+    /// Lists resource servers by id.
+    async fn resource_servers(&self, page: Page<ResourceServerId>) -> Result<Vec<ResourceServer>, StoreError>;
+    /// Gives a resource server a new secret; the one that it has stays good until `until`.
+    async fn rotate_resource_server(
+        &self,
+        id: &ResourceServerId,
+        secret: &TokenHash,
+        until: Timestamp,
+    ) -> Result<bool, StoreError>;
+    /// Allows or forbids a resource server to ask.
+    async fn enable_resource_server(&self, id: &ResourceServerId, enabled: bool) -> Result<bool, StoreError>;
 
     /// Registers an account and returns its number. The number, revision and last login in `account` are ignored: it has none yet.
     async fn insert_account(&self, account: &Account) -> Result<AccountNumber, InsertError>;
@@ -330,13 +349,13 @@ pub trait Store: Send + Sync {
     /// Makes a change of an account true.
     async fn change_account(&self, change: AccountChange<'_>) -> Result<Changed, StoreError>;
     /// Deletes an account and all its sessions, and frees its gateways.
-    async fn delete_account(&self, number: AccountNumber, spend: Spend<'_>) -> Result<Changed, StoreError>;
+    async fn delete_account(&self, number: AccountNumber, spend: Spend<'_>, now: Timestamp) -> Result<Changed, StoreError>;
     /// Sets the region of an account and ends its sessions.
-    async fn set_region(&self, number: AccountNumber, region: &Region) -> Result<bool, StoreError>;
+    async fn set_region(&self, number: AccountNumber, region: &Region, now: Timestamp) -> Result<bool, StoreError>;
     /// Takes in an account that comes from another store with its gateways. One that is here already, by its id, is not taken in again.
     async fn take_in(&self, account: &Account, gateways: &[Gateway]) -> Result<Imported, StoreError>;
     /// Removes an account that was taken in elsewhere, with its sessions and gateways.
-    async fn remove_account(&self, number: AccountNumber) -> Result<bool, StoreError>;
+    async fn remove_account(&self, number: AccountNumber, now: Timestamp) -> Result<bool, StoreError>;
     /// Sets what an account holds about its person.
     async fn set_details(&self, number: AccountNumber, details: &Details) -> Result<bool, StoreError>;
     /// Registers accounts from elsewhere, and remembers that the file `source` was read up to `line`. What is taken is left out: the
@@ -353,7 +372,7 @@ pub trait Store: Send + Sync {
     /// Sets an account's activation.
     async fn set_activation(&self, number: AccountNumber, activation: Activation) -> Result<bool, StoreError>;
     /// Allows or forbids an account to be used; forbidding ends its sessions.
-    async fn enable_account(&self, number: AccountNumber, enabled: bool) -> Result<bool, StoreError>;
+    async fn enable_account(&self, number: AccountNumber, enabled: bool, now: Timestamp) -> Result<bool, StoreError>;
 
     /// Registers a device.
     async fn insert_device(&self, device: &Device) -> Result<(), InsertError>;
@@ -362,7 +381,7 @@ pub trait Store: Send + Sync {
     /// Finds a device by its guid.
     async fn device_by_guid(&self, guid: &Guid) -> Result<Option<Device>, StoreError>;
     /// Registers a device, or brings the one with its serial number up to date; with another guid, the older one's sessions end.
-    async fn put_device(&self, device: &Device) -> Result<(), InsertError>;
+    async fn put_device(&self, device: &Device, now: Timestamp) -> Result<(), InsertError>;
     /// Lists devices by serial number.
     async fn devices(&self, page: Page<Serial>) -> Result<Vec<Device>, StoreError>;
 
@@ -399,12 +418,21 @@ pub trait Store: Send + Sync {
     async fn sessions(&self, account: Option<AccountNumber>, page: Page<ObjectId>) -> Result<Vec<Session>, StoreError>;
     /// Finds the session with this access token.
     async fn session_with(&self, access: &TokenHash) -> Result<Option<Session>, StoreError>;
+    /// Finds who holds these access tokens, in any order; nobody for one that no session has.
+    async fn holders(&self, access: &[TokenHash]) -> Result<Vec<Holder>, StoreError>;
     /// Finds the session that has this refresh token, or had it.
     async fn refresh_token(&self, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError>;
     /// Gives a session new tokens, and remembers the refresh token that it had. `false` when that is not the current one any more.
     async fn rotate(&self, rotation: Rotation<'_>) -> Result<bool, StoreError>;
     /// Ends a session.
-    async fn end_session(&self, id: &ObjectId) -> Result<bool, StoreError>;
+    async fn end_session(&self, id: &ObjectId, reason: EndReason, now: Timestamp) -> Result<bool, StoreError>;
+
+    /// The number of the newest event, if all are numbered.
+    async fn numbered_events(&self) -> Result<Option<i64>, StoreError>;
+    /// Numbers the events that have no number yet, and returns the newest one's number; 0 when there is none.
+    async fn number_events(&self) -> Result<i64, StoreError>;
+    /// The first events after this number, in order, at most `limit`.
+    async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError>;
 
     /// Makes a code or link valid and queues the message that carries it, unless the address has got too many.
     async fn mail(&self, mailing: Mailing<'_>) -> Result<Mailed, StoreError>;
@@ -426,9 +454,9 @@ pub trait Store: Send + Sync {
     async fn next_message_due(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Lists messages by id.
     async fn messages(&self, page: Page<ObjectId>) -> Result<Vec<Queued>, StoreError>;
-    /// Forgets what is of no more use: nonces since before `now`; messages, codes, links and how many messages an address got, since
-    /// before `old`. Messages of no use since before `now` are given up.
-    async fn forget(&self, now: Timestamp, old: Timestamp) -> Result<(), StoreError>;
+    /// Forgets what is of no more use: nonces since before `now`; messages, codes, links, and how many messages an address got,
+    /// since before `old`; what became of sessions, since before `events`. Messages of no use since before `now` are given up.
+    async fn forget(&self, now: Timestamp, old: Timestamp, events: Timestamp) -> Result<(), StoreError>;
 
     /// Remembers `nonce` for `audience` until `now + keep`, and says whether it is new.
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError>;

@@ -5,6 +5,7 @@ use crate::code::{CodeError, Purpose};
 use crate::core::Core;
 use crate::message::Address;
 use crate::session::Session;
+use crate::session_event::EndReason;
 use crate::store::{Changed, Spend, StoreError};
 use crate::token::TokenHash;
 
@@ -56,7 +57,9 @@ impl Core {
     /// [`StoreError`].
     pub async fn log_out(&self, access: &str, is_theirs: impl Fn(&Session) -> bool) -> Result<bool, StoreError> {
         match self.store.session_with(&TokenHash::of(access)).await? {
-            Some(session) if is_theirs(&session) => self.store.end_session(&session.id).await,
+            Some(session) if is_theirs(&session) => {
+                self.store.end_session(&session.id, EndReason::LoggedOut, self.clock.now()).await
+            }
             _ => Ok(false),
         }
     }
@@ -82,7 +85,7 @@ impl Core {
         // The code went to either address.
         for address in [phone, email].into_iter().flatten() {
             match self.check_code(Purpose::Close, &address, code).await {
-                Ok(proven) => match self.store.delete_account(account.number, Spend::Code(&proven)).await? {
+                Ok(proven) => match self.store.delete_account(account.number, Spend::Code(&proven), self.clock.now()).await? {
                     Changed::Done => {
                         self.forget_in_directory(&account, begun).await;
                         return Ok(account.number);

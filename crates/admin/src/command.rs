@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use account::{
-    AccountNumber, AppVersion, ApplicationId, Date, DeviceKind, GatewayKind, ObjectId, Profile, Region, Serial, Standing,
+    AccountNumber, AppVersion, ApplicationId, Date, DeviceKind, GatewayKind, ObjectId, Profile, Region, ResourceServerId, Serial,
+    Standing,
 };
 use clap::{ArgGroup, Args, Subcommand, ValueEnum};
 use secrecy::{ExposeSecret, SecretString};
@@ -55,6 +56,9 @@ pub enum Command {
     /// Applications: who may call the eWeLink dialect
     #[command(subcommand)]
     App(AppCommand),
+    /// Resource servers: who may ask whether tokens are good, and hear of sessions that end
+    #[command(subcommand)]
+    Resource(ResourceCommand),
     /// Accounts
     #[command(subcommand)]
     Account(AccountCommand),
@@ -132,6 +136,44 @@ pub enum AppCommand {
     Enable {
         /// Its id
         appid: ApplicationId,
+    },
+}
+
+/// What can be done with resource servers.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum ResourceCommand {
+    /// Register a resource server; its secret is shown once, here
+    Create {
+        /// What you call it; without a name, it is called by its id
+        #[arg(long)]
+        name: Option<String>,
+        /// Its id; without one, an id is drawn
+        #[arg(long)]
+        id: Option<ResourceServerId>,
+    },
+    /// List resource servers
+    List {
+        /// Which part of the list.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Give a resource server a new secret, which is shown once, here
+    Rotate {
+        /// Its id
+        id: ResourceServerId,
+        /// For how many minutes the secret that it has stays good
+        #[arg(long, value_name = "MINUTES", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=10_080))]
+        overlap: u32,
+    },
+    /// Forbid a resource server to ask
+    Disable {
+        /// Its id
+        id: ResourceServerId,
+    },
+    /// Allow a resource server to ask again
+    Enable {
+        /// Its id
+        id: ResourceServerId,
     },
 }
 
@@ -473,6 +515,7 @@ impl Command {
         matches!(
             self,
             Self::App(AppCommand::List { .. } | AppCommand::Show { .. })
+                | Self::Resource(ResourceCommand::List { .. })
                 | Self::Account(
                     AccountCommand::List { .. }
                         | AccountCommand::Show { .. }

@@ -1,6 +1,7 @@
 //! Carrying commands out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use account::store::Page;
 use account::{
@@ -15,10 +16,10 @@ use serde_json::{Value, json};
 
 use crate::command::{
     AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, NotifyCommand, OutboxCommand, RegionCommand,
-    Secret, SessionCommand,
+    ResourceCommand, Secret, SessionCommand,
 };
 use crate::rows::{Batch, BatchOutcome, Row};
-use crate::view::{AccountView, ApplicationView, DeviceView, GatewayView, MessageView, SessionView};
+use crate::view::{AccountView, ApplicationView, DeviceView, GatewayView, MessageView, ResourceServerView, SessionView};
 
 /// How many accounts of an export travel at once.
 const EXPORT_PAGE: u32 = 500;
@@ -111,6 +112,7 @@ impl Operator {
     pub async fn execute(&self, command: Command) -> Answer {
         match command {
             Command::App(command) => self.app(command).await,
+            Command::Resource(command) => self.resource(command).await,
             Command::Account(command) => self.account(command).await,
             Command::Device(command) => self.device(command).await,
             Command::Cube(command) => self.cube(command).await,
@@ -145,6 +147,34 @@ impl Operator {
             }
         };
         Ok(shown(ApplicationView::from(self.core.application(&appid).await?)))
+    }
+
+    async fn resource(&self, command: ResourceCommand) -> Answer {
+        let (server, secret) = match command {
+            ResourceCommand::List { paging } => {
+                return Ok(listed::<_, ResourceServerView>(self.core.resource_servers(paging.text()?).await?));
+            }
+            ResourceCommand::Create { name, id } => {
+                let (server, secret) = self.core.create_resource_server(detail(name)?, id).await?;
+                (server, Some(secret))
+            }
+            ResourceCommand::Rotate { id, overlap } => {
+                let overlap = Duration::from_mins(overlap.into());
+                let secret = self.core.rotate_resource_server(&id, overlap).await?;
+                (self.core.resource_server(&id).await?, Some(secret))
+            }
+            ResourceCommand::Disable { id } => {
+                self.core.enable_resource_server(&id, false).await?;
+                (self.core.resource_server(&id).await?, None)
+            }
+            ResourceCommand::Enable { id } => {
+                self.core.enable_resource_server(&id, true).await?;
+                (self.core.resource_server(&id).await?, None)
+            }
+        };
+        let mut view = ResourceServerView::from(server);
+        view.secret = secret.map(|secret| secret.expose().to_owned());
+        Ok(shown(view))
     }
 
     async fn account(&self, command: AccountCommand) -> Answer {

@@ -1,6 +1,6 @@
 //! What an operator sees of things: everything but their secrets.
 
-use account::{Account, Application, Device, Gateway, Message, Queued, Session, Timestamp};
+use account::{Account, Application, Device, Gateway, Message, Queued, ResourceServer, Session, Timestamp};
 use notify::Shown;
 use serde::Serialize;
 
@@ -24,6 +24,32 @@ impl From<Application> for ApplicationView {
             profile: application.profile.as_str(),
             enabled: application.enabled,
             created_at: application.created_at.iso8601(),
+            secret: None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct ResourceServerView {
+    id: String,
+    name: String,
+    enabled: bool,
+    created_at: String,
+    /// Until when the secret before is good, if there was one.
+    previous_until: Option<String>,
+    /// Only at its creation and rotation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+impl From<ResourceServer> for ResourceServerView {
+    fn from(server: ResourceServer) -> Self {
+        Self {
+            id: server.id.into(),
+            name: server.name,
+            enabled: server.enabled,
+            created_at: server.created_at.iso8601(),
+            previous_until: server.previous.map(|(_, until)| until.iso8601()),
             secret: None,
         }
     }

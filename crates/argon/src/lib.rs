@@ -17,6 +17,7 @@ use crate::argon2id::{Argon2id, Memory};
 use crate::queue::Queue;
 
 pub use crate::argon2id::{Cost, CostError};
+pub use crate::queue::Load;
 
 /// How the hasher works.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +48,12 @@ impl Hasher {
         let decoy = Verifier::of(Scheme::Own, &algorithm.decoy());
         let queue = Queue::start(settings.threads, settings.max_wait);
         Ok(Self { queue, algorithm, decoy })
+    }
+
+    /// How busy it is.
+    #[must_use]
+    pub fn load(&self) -> Load {
+        self.queue.load()
     }
 }
 

@@ -10,6 +10,19 @@ use tokio::sync::oneshot;
 /// How much of the mean the newest measurement makes: one eighth.
 const WEIGHT: u64 = 8;
 
+/// How busy the hasher is.
+#[derive(Debug, Clone, Copy)]
+pub struct Load {
+    /// How many passwords wait for a thread.
+    pub waiting: usize,
+    /// How long the next one is expected to wait.
+    pub expected_wait: Duration,
+    /// How many threads hash.
+    pub threads: usize,
+    /// Whether the next one would be refused.
+    pub overloaded: bool,
+}
+
 type Work<M> = Box<dyn FnOnce(&mut M) + Send>;
 
 /// Threads that work off a queue, each with an `M` of its own. They end when the queue is dropped.
@@ -45,22 +58,32 @@ impl<M: Default + 'static> Queue<M> {
     pub async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut M) -> T + Send + 'static) -> Result<T, HashError> {
         let wait = self.expected_wait();
         if wait > self.max_wait {
+            metrics::counter!("hearthgate_hash_refused_total").increment(1);
             return Err(HashError::Overloaded { retry_after: wait });
         }
         let (answer, answered) = oneshot::channel();
         let mean = Arc::clone(&self.mean);
+        let queued = Instant::now();
         let job = move |own: &mut M| {
             if answer.is_closed() {
                 return;
             }
             let begun = Instant::now();
+            metrics::histogram!("hearthgate_hash_wait_seconds").record(begun - queued);
             let result = work(own);
-            note(&mean, begun.elapsed());
+            let took = begun.elapsed();
+            metrics::histogram!("hearthgate_hash_duration_seconds").record(took);
+            note(&mean, took);
             // Whoever asked may have gone away meanwhile.
             drop(answer.send(result));
         };
         self.sender.send(Box::new(job)).map_err(|_| HashError::Broken("the hashing threads have ended".into()))?;
         answered.await.map_err(|_| HashError::Broken("a hashing thread has died".into()))
+    }
+
+    pub fn load(&self) -> Load {
+        let (waiting, expected_wait) = (self.sender.len(), self.expected_wait());
+        Load { waiting, expected_wait, threads: self.threads, overloaded: expected_wait > self.max_wait }
     }
 
     fn expected_wait(&self) -> Duration {

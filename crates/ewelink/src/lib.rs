@@ -12,10 +12,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use account::{Core, Limit, Region, Sending, Terms, TokenLength};
+use account::{Core, Limit, Region, Sending, Terms, TokenError, TokenLength};
 use axum::Router;
 use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderName, HeaderValue, Method};
+use axum::response::Response;
 use wire::Hosts;
 
 /// Where an address is, as far as it is known.
@@ -49,6 +50,13 @@ pub struct Settings {
 pub(crate) struct Dialect {
     pub core: Arc<Core>,
     pub settings: Settings,
+}
+
+/// What the dialect answers to a request without a good access token, with an HTTP status that reverse proxies understand: 401 with the
+/// dialect's own code (`ewelink-v8` §3), or the failure of the store.
+#[must_use]
+pub fn refuse_token(error: &TokenError) -> Response {
+    v8::refuse_token(error)
 }
 
 impl Dialect {

@@ -145,6 +145,18 @@ pub(crate) fn panicked() -> Response {
     broken("the server panicked").into_response(Family::Number, Language::English)
 }
 
+/// What is told of an access token to whom only the HTTP status means something: 401 where the dialect says it in its code alone.
+pub(crate) fn refuse_token(error: &TokenError) -> Response {
+    let failure = match error {
+        TokenError::Unknown | TokenError::Expired => {
+            Failure::new(code::TOKEN_INVALID, error).with_status(StatusCode::UNAUTHORIZED)
+        }
+        TokenError::Store(error) if error.passes() => busy(error, wire::shortly(StatusCode::SERVICE_UNAVAILABLE)),
+        TokenError::Store(error) => broken(error),
+    };
+    failure.into_response(Family::Text, Language::English)
+}
+
 /// Our own fault (§6).
 fn broken(reason: impl Display) -> Failure {
     Failure::ours(code::FAILED, reason).with_status(StatusCode::INTERNAL_SERVER_ERROR)

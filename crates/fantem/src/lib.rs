@@ -21,9 +21,10 @@ mod tokens;
 use std::sync::Arc;
 use std::time::Duration;
 
-use account::{Core, Email, Limit, Region, Sending, Terms, Token, TokenLength};
+use account::{Core, Email, Limit, Region, Sending, Terms, Token, TokenError, TokenLength};
 use axum::Router;
 use axum::http::Method;
+use axum::response::Response;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::failure::{Code, Failure};
@@ -95,6 +96,13 @@ impl Dialect {
 /// The dialect's routes. Its paths begin at the root, so it also answers for every path that is nobody's.
 pub fn router(core: Arc<Core>, settings: Settings) -> Router {
     routes::router(&Arc::new(Dialect { core, settings }))
+}
+
+/// What the dialect answers to a request without a good access token in its cookie, with an HTTP status that reverse proxies understand:
+/// 401 with the dialect's own code, or the failure of the store.
+#[must_use]
+pub fn refuse_token(error: &TokenError) -> Response {
+    failure::refuse_token(error)
 }
 
 /// Every route, for whoever checks that each is tested.

@@ -98,7 +98,14 @@ impl Messenger {
 impl Notifier for Messenger {
     async fn deliver(&self, id: &ObjectId, message: &Message) -> Result<(), DeliveryError> {
         let sent = tokio::time::timeout(self.timeout, self.send(id, message)).await;
-        sent.unwrap_or_else(|_| Err(format!("no answer within {} seconds", self.timeout.as_secs_f32()))).map_err(DeliveryError)
+        let sent = sent.unwrap_or_else(|_| Err(format!("no answer within {} seconds", self.timeout.as_secs_f32())));
+        let channel = match &message.to {
+            Address::Email(_) => "mail",
+            Address::Phone(_) => "sms",
+        };
+        let outcome = if sent.is_ok() { "sent" } else { "failed" };
+        metrics::counter!("hearthgate_messages_total", "channel" => channel, "outcome" => outcome).increment(1);
+        sent.map_err(DeliveryError)
     }
 
     fn wake(&self) {

@@ -67,29 +67,35 @@ pub(crate) enum ConfigCommand {
 /// Where `serve` listens.
 #[derive(Debug, Args)]
 pub(crate) struct Listen {
-    /// Listen for HTTP at this address [default: 127.0.0.1:8080 unless --https is given]
+    /// Listen for HTTP at this address; may be repeated [default: 127.0.0.1:8080 unless --https is given]
     #[arg(long, value_name = "ADDR")]
-    http: Option<String>,
-    /// Listen for HTTPS at this address
+    http: Vec<String>,
+    /// Listen for HTTPS at this address; may be repeated
     #[arg(long, value_name = "ADDR")]
-    https: Option<String>,
+    https: Vec<String>,
     /// The certificate chain of HTTPS (PEM)
     #[arg(long, value_name = "FILE")]
     cert: Option<PathBuf>,
     /// The private key of HTTPS (PEM)
     #[arg(long, value_name = "FILE")]
     key: Option<PathBuf>,
+    /// Listen for Prometheus and health checks at this address
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
 }
 
 /// Where `dev` listens. Port 0 picks a free one.
 #[derive(Debug, Args)]
 pub(crate) struct DevListen {
-    /// Listen for HTTP at this address
+    /// Listen for HTTP at this address; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8080")]
-    http: String,
-    /// Listen for HTTPS at this address
+    http: Vec<String>,
+    /// Listen for HTTPS at this address; may be repeated
     #[arg(long, value_name = "ADDR", default_value = "127.0.0.1:8443")]
-    https: String,
+    https: Vec<String>,
+    /// Listen for Prometheus and health checks at this address
+    #[arg(long, value_name = "ADDR")]
+    metrics: Option<String>,
 }
 
 /// From where to where `migrate-store` copies.
@@ -128,15 +134,17 @@ impl Cli {
         set(&mut flags, "log.format", self.log_format.clone());
         match &self.command {
             Command::Serve(listen) => {
-                set(&mut flags, "listen.http", listen.http.clone());
-                set(&mut flags, "listen.https", listen.https.clone());
+                set(&mut flags, "listen.http", addresses(&listen.http));
+                set(&mut flags, "listen.https", addresses(&listen.https));
                 set(&mut flags, "listen.cert", listen.cert.as_ref().map(|file| path(file)));
                 set(&mut flags, "listen.key", listen.key.as_ref().map(|file| path(file)));
+                set(&mut flags, "listen.metrics", listen.metrics.clone());
             }
             Command::Dev(listen) => {
                 set(&mut defaults, "data", Some("hearthgate-dev".to_owned()));
-                set(&mut flags, "listen.http", Some(listen.http.clone()));
-                set(&mut flags, "listen.https", Some(listen.https.clone()));
+                set(&mut flags, "listen.http", addresses(&listen.http));
+                set(&mut flags, "listen.https", addresses(&listen.https));
+                set(&mut flags, "listen.metrics", listen.metrics.clone());
             }
             Command::Config(_)
             | Command::MigrateStore(_)
@@ -150,6 +158,11 @@ impl Cli {
 
 fn path(path: &Path) -> String {
     path.display().to_string()
+}
+
+/// As the setting takes them, if any are given.
+fn addresses(given: &[String]) -> Option<String> {
+    (!given.is_empty()).then(|| given.join(","))
 }
 
 /// Sets `section.key` or `key` in `table`.

@@ -1,6 +1,6 @@
 //! The configuration: defaults, then a TOML file, then the environment, then the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use sql::Limits;
 use toml::{Table, Value};
 use wire::Hosts;
 
+use crate::addresses::Addresses;
 use crate::cli::Sources;
 use crate::failure::{Context, Failure};
 use crate::logging::{LogFormat, LogLevel};
@@ -77,8 +78,10 @@ pub(crate) struct Database {
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Listen {
-    pub http: Option<SocketAddr>,
-    pub https: Option<SocketAddr>,
+    pub http: Addresses,
+    pub https: Addresses,
+    /// Where metrics and health are told.
+    pub metrics: Option<SocketAddr>,
     pub cert: Option<PathBuf>,
     pub key: Option<PathBuf>,
     /// Whether passwords may travel in the clear beyond this machine.
@@ -178,8 +181,9 @@ impl Default for Database {
 impl Default for Listen {
     fn default() -> Self {
         Self {
-            http: None,
-            https: None,
+            http: Addresses::default(),
+            https: Addresses::default(),
+            metrics: None,
             cert: None,
             key: None,
             allow_plain_http: false,
@@ -237,14 +241,7 @@ impl Config {
         if !self.regions.contains_key(&self.default_region) {
             return Err(format!("default_region is {}, which is not one of [regions]", self.default_region).into());
         }
-        let plain = self.listen.http.filter(|address| !address.ip().is_loopback());
-        if let Some(address) = plain.filter(|_| !self.listen.allow_plain_http) {
-            return Err(format!(
-                "listen.http is {address}, where passwords would travel in the clear: use listen.https, \
-                 or set listen.allow_plain_http = true behind a proxy that speaks TLS"
-            )
-            .into());
-        }
+        self.listen.check()?;
         if self.listen.header_timeout.is_zero() || self.listen.body_timeout.is_zero() {
             return Err("listen.header_timeout and listen.body_timeout must be longer than 0".into());
         }
@@ -344,6 +341,33 @@ impl Config {
     }
 }
 
+impl Listen {
+    fn check(&self) -> Result<(), Failure> {
+        let plain = self.http.0.iter().find(|address| !address.ip().is_loopback());
+        if let Some(address) = plain.filter(|_| !self.allow_plain_http) {
+            return Err(format!(
+                "listen.http is {address}, where passwords would travel in the clear: use listen.https, \
+                 or set listen.allow_plain_http = true behind a proxy that speaks TLS"
+            )
+            .into());
+        }
+        if let Some(address) = self.metrics.filter(|address| !address.ip().is_loopback() && !self.allow_plain_http) {
+            return Err(format!(
+                "listen.metrics is {address}, where others could read along: use an address of the loopback, \
+                 or set listen.allow_plain_http = true in a network of your own"
+            )
+            .into());
+        }
+        let mut seen = BTreeSet::new();
+        // Port 0 is another free one each time.
+        let all = self.http.0.iter().chain(&self.https.0).chain(&self.metrics);
+        let twice = all.filter(|address| address.port() != 0).find(|one| !seen.insert(**one));
+        twice.map_or(Ok(()), |address| {
+            Err(format!("[listen] has {address} twice: give each listener an address of its own").into())
+        })
+    }
+}
+
 /// What is wrong with TOML, on one line: without the picture of the place.
 fn sentence(error: &toml::de::Error) -> String {
     let text = error.to_string();
@@ -425,6 +449,7 @@ mod tests {
         assert!(Config::try_from_table("[lisen]\nhttp = '127.0.0.1:1'".parse().unwrap()).is_err());
         assert!(Config::try_from_table("default_region = 'xx'".parse().unwrap()).is_err());
         assert!(Config::try_from_table("[listen]\nhttp = '0.0.0.0:80'".parse().unwrap()).is_err());
+        assert!(Config::try_from_table("[listen]\nmetrics = '0.0.0.0:9464'".parse().unwrap()).is_err());
         assert!(Config::try_from_table("master_key = 'short'".parse().unwrap()).is_err());
     }
 

@@ -19,8 +19,10 @@ const OTHER_KEY: &str = "the master key is not the one that the database was mad
 pub(crate) struct OpenCore {
     pub core: Arc<Core>,
     pub messenger: Arc<Messenger>,
+    pub hasher: Arc<Hasher>,
+    pub store: SqlStore,
+    pub fingerprint: String,
     outbox: Outbox,
-    store: SqlStore,
     directory: Option<SqlDirectory>,
     _lock: FolderLock,
 }
@@ -33,19 +35,20 @@ impl OpenCore {
         let directory = open_directory(config, &store)?;
         let rng = Arc::new(SystemRng);
         let hasher = Hasher::start(config.hash_settings(), key.pepper(), rng.clone());
-        let hasher = hasher.context(|| "the configuration is wrong: [hash]".to_owned())?;
+        let hasher = Arc::new(hasher.context(|| "the configuration is wrong: [hash]".to_owned())?);
+        let fingerprint = key.fingerprint();
         let outbox = Outbox::at(folder.outbox(), Arc::new(SystemClock));
         let messenger = Arc::new(config.messenger(&outbox)?);
         let ports = Ports {
             store: Arc::new(store.clone()),
-            hasher: Arc::new(hasher),
+            hasher: hasher.clone(),
             clock: Arc::new(SystemClock),
             rng,
             notifier: messenger.clone(),
             directory: directory.clone().map(|directory| Arc::new(directory) as Arc<dyn Directory>),
         };
         let core = Core::new(ports, config.served_regions(), config.messages.retry_pause, key);
-        Ok(Self { core: Arc::new(core), messenger, outbox, store, directory, _lock: lock })
+        Ok(Self { core: Arc::new(core), messenger, hasher, store, fingerprint, outbox, directory, _lock: lock })
     }
 
     /// Who carries out operators' commands.

@@ -11,11 +11,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::data_folder::DataFolder;
+use crate::dev_certificate;
 use crate::failure::{Context, Failure};
 use crate::serve::Server;
-use crate::tls;
 
 /// The sample application of the public documents, and a call that they print.
 const APPID: &str = "McFJj4Noke1mGDZCR1QarGW7P9Ycp0Vr";
@@ -33,7 +34,7 @@ const FANTEM_BODY: &str = "username=apilogin&password=e10adc3949ba59abbe56e057f2
 pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     let folder = DataFolder::at(&config.data);
     folder.make()?;
-    let certificate = tls::dev_certificate(folder.path())?;
+    let certificate = dev_certificate::make(folder.path())?;
     let authority = certificate.authority.canonicalize().unwrap_or(certificate.authority);
     config.listen.cert = Some(certificate.cert);
     config.listen.key = Some(certificate.key);
@@ -41,20 +42,25 @@ pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     let region = config.default_region.clone();
     let server = Server::start(config).await?;
     add_samples(&server.open.core, &region).await.context(|| "cannot add the sample data".to_owned())?;
-    let address =
-        |scheme: &str, address: Option<_>| address.map_or_else(String::new, |a: std::net::SocketAddr| format!("{scheme}://{a}"));
-    let (http, https) = (address("http", server.http), address("https", server.https));
+    let (http, https) = (urls("http", &server.http), urls("https", &server.https));
+    let first = http.split(',').next().unwrap_or_default();
+    let metrics = server.metrics.map_or_else(String::new, |address| format!(" metrics=http://{address}"));
     let mut out = std::io::stdout().lock();
     let printed = write!(
         out,
-        "certificate authority: {}\nready http={http} https={https}\n{}\n{}\n",
+        "certificate authority: {}\nready http={http} https={https}{metrics}\n{}\n{}\n",
         authority.display(),
-        ewelink_call(&http),
-        fantem_call(&http),
+        ewelink_call(first),
+        fantem_call(first),
     );
     printed.and_then(|()| out.flush()).context(|| "cannot print".to_owned())?;
     drop(out);
     server.until_stopped().await
+}
+
+/// Where `dev` answers, separated by commas.
+fn urls(scheme: &str, addresses: &Addresses) -> String {
+    addresses.0.iter().map(|address| format!("{scheme}://{address}")).collect::<Vec<_>>().join(",")
 }
 
 fn ewelink_call(http: &str) -> String {

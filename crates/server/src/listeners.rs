@@ -11,6 +11,7 @@ use axum_server::{Address, Handle, Server};
 use hyper_util::rt::TokioTimer;
 use tokio::task::JoinSet;
 
+use crate::addresses::Addresses;
 use crate::config::Config;
 use crate::data_folder::{DataFolder, make_private};
 use crate::failure::{Context, Failure};
@@ -24,8 +25,9 @@ const STREAMS: u32 = 64;
 
 /// What is listened at, before anything is answered.
 pub(crate) struct Listeners {
-    http: Option<TcpListener>,
-    https: Option<(TcpListener, RustlsConfig)>,
+    http: Vec<TcpListener>,
+    https: Vec<(TcpListener, RustlsConfig)>,
+    metrics: Option<TcpListener>,
     socket: UnixListener,
 }
 
@@ -34,46 +36,59 @@ pub(crate) struct Serving {
     tasks: JoinSet<io::Result<()>>,
     tcp: Handle<SocketAddr>,
     unix: Handle<std::os::unix::net::SocketAddr>,
+    /// Answers until everything else has stopped, so that it can be watched how it stops.
+    watching: JoinSet<io::Result<()>>,
     grace: Duration,
 }
 
 impl Listeners {
     /// Binds every address; nothing is answered yet.
     pub fn bind(config: &Config, tls: Option<RustlsConfig>, folder: &DataFolder) -> Result<Self, Failure> {
-        let http = config.listen.http.map(bind).transpose()?;
-        let https = match (config.listen.https, tls) {
-            (Some(address), Some(tls)) => Some((bind(address)?, tls)),
-            _ => None,
-        };
-        Ok(Self { http, https, socket: bind_socket(folder)? })
+        let bind_all = |addresses: &Addresses| addresses.0.iter().copied().map(bind).collect::<Result<Vec<_>, _>>();
+        let http = bind_all(&config.listen.http)?;
+        let https = bind_all(&config.listen.https)?.into_iter().zip(tls.into_iter().cycle()).collect();
+        let metrics = config.listen.metrics.map(bind).transpose()?;
+        Ok(Self { http, https, metrics, socket: bind_socket(folder)? })
     }
 
-    pub fn http_address(&self) -> Option<SocketAddr> {
-        self.http.as_ref()?.local_addr().ok()
+    /// Where HTTP is listened for: the ports that were picked in place of 0.
+    pub fn http_addresses(&self) -> Addresses {
+        addresses(self.http.iter())
     }
 
-    pub fn https_address(&self) -> Option<SocketAddr> {
-        self.https.as_ref()?.0.local_addr().ok()
+    /// Where HTTPS is listened for, likewise.
+    pub fn https_addresses(&self) -> Addresses {
+        addresses(self.https.iter().map(|(listener, _)| listener))
+    }
+
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics.as_ref()?.local_addr().ok()
     }
 
     /// Begins to answer.
-    pub fn serve(self, config: &Config, public: &Router, operator: Router) -> Result<Serving, Failure> {
+    pub fn serve(self, config: &Config, public: &Router, watching: Router, operator: Router) -> Result<Serving, Failure> {
         let failed = || "cannot listen".to_owned();
         let (tcp, unix) = (Handle::new(), Handle::new());
         let timeout = config.listen.header_timeout;
         let service = || public.clone().into_make_service_with_connect_info::<SocketAddr>();
         let mut tasks = JoinSet::new();
-        if let Some(listener) = self.http {
+        for listener in self.http {
             let server = bounded(axum_server::from_tcp(listener).context(failed)?, timeout).handle(tcp.clone());
             tasks.spawn(server.serve(service()));
         }
-        if let Some((listener, tls)) = self.https {
-            let server = bounded(axum_server::from_tcp_rustls(listener, tls).context(failed)?, timeout).handle(tcp.clone());
-            tasks.spawn(server.serve(service()));
+        for (listener, tls) in self.https {
+            let server = axum_server::from_tcp_rustls(listener, tls).context(failed)?;
+            let server = server.map(|acceptor| acceptor.handshake_timeout(timeout));
+            tasks.spawn(bounded(server, timeout).handle(tcp.clone()).serve(service()));
         }
         let server = bounded(axum_server::from_unix(self.socket).context(failed)?, timeout).handle(unix.clone());
         tasks.spawn(server.serve(operator.into_make_service()));
-        Ok(Serving { tasks, tcp, unix, grace: config.listen.shutdown_grace })
+        let mut watched = JoinSet::new();
+        if let Some(listener) = self.metrics {
+            let server = bounded(axum_server::from_tcp(listener).context(failed)?, timeout);
+            watched.spawn(server.serve(watching.into_make_service()));
+        }
+        Ok(Serving { tasks, tcp, unix, watching: watched, grace: config.listen.shutdown_grace })
     }
 }
 
@@ -88,14 +103,31 @@ impl Serving {
         self.tcp.graceful_shutdown(Some(self.grace));
         self.unix.graceful_shutdown(Some(self.grace));
         while self.tasks.join_next().await.is_some() {}
+        self.watching.shutdown().await;
         Ok(())
     }
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let listener = TcpListener::bind(address).context(|| format!("cannot listen at {address}"))?;
-    listener.set_nonblocking(true).context(|| format!("cannot listen at {address}"))?;
-    Ok(listener)
+    let bound = TcpListener::bind(address).and_then(|listener| {
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    });
+    bound.map_err(|error| Failure::new(format!("cannot listen at {address}: {error}{}", remedy(&error))))
+}
+
+/// What to do about an address that cannot be had.
+fn remedy(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; stop whoever listens there, or choose another ([::] takes in every IPv4 address as well)",
+        io::ErrorKind::AddrNotAvailable => "; choose an address of this machine",
+        io::ErrorKind::PermissionDenied => "; choose a port from 1024 on, or give the server CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+fn addresses<'a>(listeners: impl Iterator<Item = &'a TcpListener>) -> Addresses {
+    Addresses(listeners.filter_map(|listener| listener.local_addr().ok()).collect())
 }
 
 fn bind_socket(folder: &DataFolder) -> Result<UnixListener, Failure> {

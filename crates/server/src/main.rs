@@ -1,11 +1,14 @@
 //! `hearthgate`: configuration, listeners, wiring, command line.
 
+mod addresses;
 mod backup;
+mod certificate;
 mod cli;
 mod config;
 mod core;
 mod data_folder;
 mod dev;
+mod dev_certificate;
 mod failure;
 mod listeners;
 mod logging;
@@ -18,8 +21,8 @@ mod prompt;
 mod regions;
 mod restore;
 mod serve;
-mod tls;
 mod transfer;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -6,17 +6,20 @@ use std::time::Duration;
 
 use account::{Core, Delivery, SystemClock};
 use axum::{Router, middleware};
-use axum_server::tls_rustls::RustlsConfig;
 use notify::Outbox;
+use resource::Feed;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
 
+use crate::addresses::Addresses;
+use crate::certificate::Certificate;
 use crate::config::Config;
 use crate::core::OpenCore;
 use crate::data_folder::DataFolder;
 use crate::failure::{Context, Failure};
 use crate::listeners::{Listeners, Serving};
-use crate::{logging, places, print, tls};
+use crate::watch::{Health, Watch};
+use crate::{logging, places, print, watch};
 
 /// Where HTTP is listened for when nothing is configured.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -30,15 +33,23 @@ const SHORTEST_IDLE: Duration = Duration::from_millis(50);
 
 /// `hearthgate serve`.
 pub(crate) async fn run(config: Config) -> Result<(), Failure> {
-    let server = Server::start(config).await?;
-    let (http, https) = (server.http.map(|a| a.to_string()), server.https.map(|a| a.to_string()));
-    tracing::info!(http, https, data = %server.folder.path().display(), "listening");
-    server.until_stopped().await
+    // Caught whether or not there is a certificate, so that it never ends the server.
+    let hangup = signal(SignalKind::hangup()).context(|| "cannot listen for signals".to_owned())?;
+    let mut server = Server::start(config).await?;
+    let shown = |addresses: &Addresses| (!addresses.0.is_empty()).then(|| addresses.to_string());
+    let (http, https) = (shown(&server.http), shown(&server.https));
+    let metrics = server.metrics.map(|address| address.to_string());
+    tracing::info!(http, https, metrics, data = %server.folder.path().display(), "listening");
+    let Some(certificate) = server.certificate.take() else { return server.until_stopped().await };
+    tokio::select! {
+        stopped = server.until_stopped() => stopped,
+        never = certificate.keep_up(hangup) => match never {},
+    }
 }
 
 /// `hearthgate config check`: shows what is in force; what is wrong with it is an error.
 pub(crate) async fn check(config: Config, json: bool) -> Result<(), Failure> {
-    load_tls(&config)?;
+    load_certificate(&config)?;
     config.geoip.as_deref().map(places::open).transpose()?;
     config.messenger(&Outbox::at(DataFolder::at(&config.data).outbox(), Arc::new(SystemClock)))?;
     if json {
@@ -54,10 +65,14 @@ pub(crate) async fn check(config: Config, json: bool) -> Result<(), Failure> {
 pub(crate) struct Server {
     pub open: OpenCore,
     pub folder: DataFolder,
-    pub http: Option<SocketAddr>,
-    pub https: Option<SocketAddr>,
+    pub http: Addresses,
+    pub https: Addresses,
+    pub metrics: Option<SocketAddr>,
+    certificate: Option<Certificate>,
+    health: Arc<Health>,
     serving: Serving,
-    couriers: JoinSet<()>,
+    feed: Arc<Feed>,
+    tasks: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
 }
@@ -69,25 +84,31 @@ impl Server {
         // From here on a signal is not lost, however early it comes.
         let listen = |kind| signal(kind).context(|| "cannot listen for signals".to_owned());
         let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        if config.listen.http.is_none() && config.listen.https.is_none() {
-            config.listen.http = Some(DEFAULT_HTTP);
+        if config.listen.http.0.is_empty() && config.listen.https.0.is_empty() {
+            config.listen.http.0.push(DEFAULT_HTTP);
         }
-        let tls = load_tls(&config)?;
+        let certificate = load_certificate(&config)?;
         let folder = DataFolder::at(&config.data);
         folder.make()?;
         let lock = folder.lock()?;
         let open = OpenCore::open(&config, &folder, lock).await?;
-        let listeners = Listeners::bind(&config, tls, &folder)?;
-        let (http, https) = (listeners.http_address(), listeners.https_address());
+        let listeners = Listeners::bind(&config, certificate.as_ref().map(Certificate::tls), &folder)?;
+        let (http, https) = (listeners.http_addresses(), listeners.https_addresses());
+        let metrics = listeners.metrics_address();
         let public_url = match config.public_url()? {
             Some(url) => Some(url),
-            None => links_without_configuration(&config, http),
+            None => links_without_configuration(&config, http.0.first()),
         };
-        let public = router(&open.core, &config, public_url)?;
-        let couriers = start_couriers(&open);
+        let health = Arc::new(Health::of(&open));
+        let feed = Arc::new(Feed::new(Arc::clone(&open.core)));
+        let watch = metrics.map(|_| Watch::start(&open, certificate.as_ref())).transpose()?;
+        let public = router(&open.core, &feed, &config, public_url)?.merge(watch::public(&health));
+        let mut tasks = start_couriers(&open);
+        tasks.spawn(Arc::clone(&feed).run());
         let operator = admin::router(open.operator(&config));
-        let serving = listeners.serve(&config, &public, operator)?;
-        Ok(Self { open, folder, http, https, serving, couriers, terminate, interrupt })
+        let watching = watch::router(&health, watch, &mut tasks);
+        let serving = listeners.serve(&config, &public, watching, operator)?;
+        Ok(Self { open, folder, http, https, metrics, certificate, health, serving, feed, tasks, terminate, interrupt })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
@@ -97,9 +118,12 @@ impl Server {
                 _ = self.terminate.recv() => {}
                 _ = self.interrupt.recv() => {}
             }
+            self.health.stop();
+            // Whoever follows it would hold the server up.
+            self.feed.stop();
         };
         self.serving.until(stop).await?;
-        self.couriers.shutdown().await;
+        self.tasks.shutdown().await;
         // The socket is left behind only by a crash; the next start removes it then.
         std::fs::remove_file(self.folder.socket()).context(|| "cannot remove the socket".to_owned())?;
         self.open.close().await;
@@ -109,7 +133,7 @@ impl Server {
 }
 
 /// In `dev`, links lead back to this machine. Elsewhere nobody but the operator knows where people reach the server.
-fn links_without_configuration(config: &Config, http: Option<SocketAddr>) -> Option<String> {
+fn links_without_configuration(config: &Config, http: Option<&SocketAddr>) -> Option<String> {
     if !config.messages.outbox {
         tracing::warn!("public_url is not configured: no activation or reset link can be mailed");
         return None;
@@ -143,7 +167,7 @@ fn start_couriers(open: &OpenCore) -> JoinSet<()> {
 }
 
 /// A new vendor's login is one line here.
-fn router(core: &Arc<Core>, config: &Config, public_url: Option<String>) -> Result<Router, Failure> {
+fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Option<String>) -> Result<Router, Failure> {
     let body_timeout = config.listen.body_timeout;
     let ewelink = ewelink::Settings {
         hosts: config.hosts(),
@@ -158,18 +182,29 @@ fn router(core: &Arc<Core>, config: &Config, public_url: Option<String>) -> Resu
         public_url,
         allow_forced_rebind: config.fantem.allow_forced_rebind,
     };
+    let refusals = resource::Refusals { bearer: ewelink::refuse_token, cookie: fantem::refuse_token };
+    let resource = resource::Settings { body_timeout, refusals };
     let router = Router::new()
         .merge(ewelink::router(Arc::clone(core), ewelink))
         .merge(fantem::router(Arc::clone(core), fantem))
+        .merge(resource::router(Arc::clone(core), Arc::clone(feed), resource))
         .layer(middleware::from_fn_with_state(Arc::clone(core), wire::name_requests));
     Ok(router)
 }
 
-fn load_tls(config: &Config) -> Result<Option<RustlsConfig>, Failure> {
+fn load_certificate(config: &Config) -> Result<Option<Certificate>, Failure> {
     let listen = &config.listen;
-    match (&listen.https, &listen.cert, &listen.key) {
-        (None, None, None) => Ok(None),
-        (Some(_), Some(cert), Some(key)) => tls::load(cert, key).map(Some),
-        _ => Err("HTTPS needs all three: listen.https (--https), listen.cert (--cert) and listen.key (--key)".into()),
+    match (listen.https.0.is_empty(), &listen.cert, &listen.key) {
+        (true, None, None) => Ok(None),
+        (false, Some(cert), Some(key)) => Certificate::load(cert, key).map(Some),
+        (no_https, cert, key) => {
+            let given = [("listen.https", !no_https), ("listen.cert", cert.is_some()), ("listen.key", key.is_some())];
+            let missing: Vec<_> = given.into_iter().filter(|(_, given)| !given).map(|(name, _)| name).collect();
+            Err(format!(
+                "HTTPS needs all three: listen.https (--https), listen.cert (--cert) and listen.key (--key); not given: {}",
+                missing.join(", ")
+            )
+            .into())
+        }
     }
 }

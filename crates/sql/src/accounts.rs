@@ -2,12 +2,13 @@
 
 use account::store::{AccountChange, Changed, Created, Creation, Ending, Imported, InsertError, Page, Spend};
 use account::{
-    Account, AccountNumber, Activation, Address, Details, Gateway, Identifier, Link, Region, Session, StoreError, Timestamp,
-    Verifier,
+    Account, AccountNumber, Activation, Address, Details, EndReason, Gateway, Identifier, Link, Region, Session, StoreError,
+    Timestamp, Verifier,
 };
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
+use crate::audit::{self, Which};
 use crate::row::{Row, failed};
 use crate::{gateways, mailings, messages, sessions};
 
@@ -21,6 +22,9 @@ macro_rules! select {
         )
     };
 }
+
+/// The same without a condition.
+pub(crate) const SELECT: &str = select!("");
 
 pub(crate) async fn insert(connection: &mut AnyConnection, account: &Account) -> Result<AccountNumber, InsertError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
@@ -81,7 +85,7 @@ async fn try_create(connection: &mut AnyConnection, creation: Creation<'_>) -> R
     {
         return Ok(Created::Spent);
     }
-    erase_replaceable(connection, account, replaceable_before).await?;
+    erase_replaceable(connection, account, replaceable_before, now).await?;
     let number = match put(connection, account).await {
         Ok(number) => number,
         Err(InsertError::Taken) => return Ok(Created::Taken),
@@ -107,7 +111,12 @@ async fn try_create(connection: &mut AnyConnection, creation: Creation<'_>) -> R
 }
 
 /// Erases the accounts that were never activated and have one of this account's identifiers.
-async fn erase_replaceable(connection: &mut AnyConnection, account: &Account, before: Timestamp) -> Result<(), StoreError> {
+async fn erase_replaceable(
+    connection: &mut AnyConnection,
+    account: &Account,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<(), StoreError> {
     // Changed before it is erased, so that nobody activates it meanwhile.
     let query = sqlx::query_scalar(
         "UPDATE accounts SET revision = revision + 1 \
@@ -119,14 +128,19 @@ async fn erase_replaceable(connection: &mut AnyConnection, account: &Account, be
     .bind(before.0);
     let numbers: Vec<i64> = query.fetch_all(&mut *connection).await.map_err(failed)?;
     for number in numbers {
-        erase(connection, AccountNumber(number)).await?;
+        erase(connection, AccountNumber(number), EndReason::AccountClosed, now).await?;
     }
     Ok(())
 }
 
 /// Erases an account, which was changed before, with everything that is its own, and frees its gateways.
-async fn erase(connection: &mut AnyConnection, number: AccountNumber) -> Result<(), StoreError> {
-    sessions::end_all_of(connection, number).await?;
+async fn erase(
+    connection: &mut AnyConnection,
+    number: AccountNumber,
+    reason: EndReason,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    audit::end(connection, Which::OfAccount(number), reason, now).await?;
     let unbind = sqlx::query("UPDATE gateways SET account = NULL WHERE account = $1").bind(number.0);
     unbind.execute(&mut *connection).await.map_err(failed)?;
     let delete = sqlx::query("DELETE FROM accounts WHERE number = $1").bind(number.0);
@@ -143,6 +157,7 @@ pub(crate) async fn delete(
     connection: &mut AnyConnection,
     number: AccountNumber,
     spend: Spend<'_>,
+    now: Timestamp,
 ) -> Result<Changed, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     let changed = if !bump_revision(&mut transaction, number).await? {
@@ -150,7 +165,7 @@ pub(crate) async fn delete(
     } else if !mailings::spend(&mut transaction, spend).await? {
         Changed::Spent
     } else {
-        erase(&mut transaction, number).await?;
+        erase(&mut transaction, number, EndReason::AccountClosed, now).await?;
         Changed::Done
     };
     match changed {
@@ -169,6 +184,9 @@ pub(crate) async fn change(connection: &mut AnyConnection, change: AccountChange
     }
     Ok(changed)
 }
+
+/// A change that ends sessions is a new password.
+const PASSWORD: EndReason = EndReason::PasswordChanged;
 
 async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -> Result<Changed, StoreError> {
     let update = sqlx::query(
@@ -196,11 +214,12 @@ async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -
     }
     match change.end {
         Ending::None => {}
-        Ending::All => sessions::end_all_of(connection, change.account).await?,
+        Ending::All => drop(audit::end(connection, Which::OfAccount(change.account), PASSWORD, change.now).await?),
         Ending::AllBut(session) => {
-            if !sessions::end_others(connection, change.account, session).await? {
+            if !sessions::is_there(connection, change.account, session).await? {
                 return Ok(Changed::Stale);
             }
+            audit::end(connection, Which::OfAccountBut(change.account, session), PASSWORD, change.now).await?;
         }
     }
     if let Some(session) = change.begin {
@@ -216,12 +235,13 @@ pub(crate) async fn set_region(
     connection: &mut AnyConnection,
     number: AccountNumber,
     region: &Region,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     let update = sqlx::query("UPDATE accounts SET region = $1, revision = revision + 1 WHERE number = $2");
     let update = update.bind(region.as_str()).bind(number.0);
     let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
-    sessions::end_all_of(&mut transaction, number).await?;
+    audit::end(&mut transaction, Which::OfAccount(number), EndReason::AccountMoved, now).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(found)
 }
@@ -254,12 +274,12 @@ async fn try_take_in(connection: &mut AnyConnection, account: &Account, gateways
     Ok(())
 }
 
-pub(crate) async fn remove(connection: &mut AnyConnection, number: AccountNumber) -> Result<bool, StoreError> {
+pub(crate) async fn remove(connection: &mut AnyConnection, number: AccountNumber, now: Timestamp) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     let found = bump_revision(&mut transaction, number).await?;
     let delete = sqlx::query("DELETE FROM gateways WHERE account = $1").bind(number.0);
     delete.execute(&mut *transaction).await.map_err(failed)?;
-    erase(&mut transaction, number).await?;
+    erase(&mut transaction, number, EndReason::AccountMoved, now).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(found)
 }
@@ -344,13 +364,18 @@ pub(crate) async fn set_activation(
     Ok(done.rows_affected() > 0)
 }
 
-pub(crate) async fn enable(connection: &mut AnyConnection, number: AccountNumber, enabled: bool) -> Result<bool, StoreError> {
+pub(crate) async fn enable(
+    connection: &mut AnyConnection,
+    number: AccountNumber,
+    enabled: bool,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     let update = sqlx::query("UPDATE accounts SET enabled = $1, revision = revision + 1 WHERE number = $2");
     let update = update.bind(i64::from(enabled)).bind(number.0);
     let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
     if !enabled {
-        sessions::end_all_of(&mut transaction, number).await?;
+        audit::end(&mut transaction, Which::OfAccount(number), EndReason::AccountDisabled, now).await?;
     }
     transaction.commit().await.map_err(failed)?;
     Ok(found)
@@ -363,7 +388,7 @@ fn deadline(activation: Activation) -> Option<i64> {
     }
 }
 
-fn read(row: &AnyRow) -> Result<Account, StoreError> {
+pub(crate) fn read(row: &AnyRow) -> Result<Account, StoreError> {
     let row = Row { table: "accounts", row };
     let deadline: Option<i64> = row.get("activation_deadline")?;
     Ok(Account {

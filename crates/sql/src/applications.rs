@@ -1,12 +1,12 @@
 //! Applications.
 
 use account::store::{InsertError, Page};
-use account::{Application, ApplicationId, Sealed, StoreError, Timestamp};
+use account::{Application, ApplicationId, Audience, EndReason, Sealed, StoreError, Timestamp};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
+use crate::audit::{self, Which};
 use crate::row::{Row, failed, insert_failed};
-use crate::sessions;
 
 /// A query of whole applications, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -41,12 +41,17 @@ pub(crate) async fn list(connection: &mut AnyConnection, page: &Page<Application
     rows.iter().map(read).collect()
 }
 
-pub(crate) async fn enable(connection: &mut AnyConnection, id: &ApplicationId, enabled: bool) -> Result<bool, StoreError> {
+pub(crate) async fn enable(
+    connection: &mut AnyConnection,
+    id: &ApplicationId,
+    enabled: bool,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     let update = sqlx::query("UPDATE applications SET enabled = $1 WHERE id = $2").bind(i64::from(enabled)).bind(id.as_str());
     let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
     if !enabled {
-        sessions::end_all_at(&mut transaction, "application", id.as_str()).await?;
+        audit::end(&mut transaction, Which::At(&Audience::Application(id.clone())), EndReason::ApplicationDisabled, now).await?;
     }
     transaction.commit().await.map_err(failed)?;
     Ok(found)

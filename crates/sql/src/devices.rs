@@ -1,12 +1,12 @@
 //! Devices that log in.
 
 use account::store::{InsertError, Page};
-use account::{Device, Guid, Serial, StoreError, Timestamp};
+use account::{Audience, Device, EndReason, Guid, Serial, StoreError, Timestamp};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
+use crate::audit::{self, Which};
 use crate::row::{Row, facts, failed, insert_failed};
-use crate::sessions;
 
 /// A query of whole devices, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -24,14 +24,14 @@ pub(crate) async fn insert(connection: &mut AnyConnection, device: &Device) -> R
     write(connection, INSERT, device).await.map_err(insert_failed).map(drop)
 }
 
-pub(crate) async fn put(connection: &mut AnyConnection, device: &Device) -> Result<(), InsertError> {
+pub(crate) async fn put(connection: &mut AnyConnection, device: &Device, now: Timestamp) -> Result<(), InsertError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     let older = sqlx::query_scalar("SELECT guid FROM devices WHERE serial = $1").bind(device.serial.as_str());
     let older: Option<String> = older.fetch_optional(&mut *transaction).await.map_err(failed)?;
     let statement = if older.is_some() { UPDATE } else { INSERT };
     write(&mut transaction, statement, device).await.map_err(insert_failed)?;
     if older.is_some_and(|guid| guid != device.guid.as_str()) {
-        sessions::end_all_at(&mut transaction, "device", device.serial.as_str()).await?;
+        audit::end(&mut transaction, Which::At(&Audience::Device(device.serial.clone())), EndReason::DeviceReplaced, now).await?;
     }
     transaction.commit().await.map_err(failed)?;
     Ok(())

@@ -6,7 +6,12 @@ use sqlx::AnyConnection;
 use crate::row::failed;
 
 /// Each by itself: nothing here must be true together with anything else, and whoever needs a row does not wait for all the others.
-pub(crate) async fn forget(connection: &mut AnyConnection, now: Timestamp, old: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn forget(
+    connection: &mut AnyConnection,
+    now: Timestamp,
+    old: Timestamp,
+    events: Timestamp,
+) -> Result<(), StoreError> {
     let give_up = "UPDATE messages SET due_at = NULL, last_error = COALESCE(last_error, 'out of time') \
                    WHERE expires_at <= $1 AND due_at IS NOT NULL";
     for (statement, before) in [
@@ -17,6 +22,7 @@ pub(crate) async fn forget(connection: &mut AnyConnection, now: Timestamp, old: 
         ("DELETE FROM links WHERE expires_at <= $1", old),
         ("DELETE FROM sendings WHERE sent_at <= $1", old),
         ("DELETE FROM addressees WHERE sent_at <= $1", old),
+        ("DELETE FROM audit WHERE at <= $1", events),
     ] {
         sqlx::query(statement).bind(before.0).execute(&mut *connection).await.map_err(failed)?;
     }

@@ -7,18 +7,22 @@
 
 mod accounts;
 mod applications;
+mod audit;
 mod devices;
 mod directory;
 mod forget;
 mod gateways;
+mod holders;
 mod mailings;
 mod messages;
 mod open;
 mod postgres;
+mod resource_servers;
 mod row;
 mod sessions;
 mod sqlite;
 mod tables;
+mod watch;
 mod whole;
 
 use std::time::Duration;
@@ -28,9 +32,9 @@ use account::store::{
     RefreshToken, Rotation, Spend,
 };
 use account::{
-    Account, AccountNumber, Activation, Address, AppVersion, Application, ApplicationId, Audience, Details, Device, Gateway,
-    Guid, Identifier, Identity, Link, ObjectId, ProvenCode, Purpose, Queued, Region, Serial, Session, Store, StoreError,
-    StoredCode, Timestamp, TokenHash,
+    Account, AccountNumber, Activation, Address, AppVersion, Application, ApplicationId, Audience, Details, Device, EndReason,
+    Gateway, Guid, Holder, Identifier, Identity, Link, ObjectId, ProvenCode, Purpose, Queued, Region, ResourceServer,
+    ResourceServerId, Serial, Session, SessionEvent, Store, StoreError, StoredCode, Timestamp, TokenHash,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool};
@@ -38,6 +42,7 @@ use sqlx::{Any, AnyPool};
 pub use crate::directory::SqlDirectory;
 pub use crate::open::{Limits, OpenError};
 pub use crate::sqlite::OLDEST_SQLITE;
+pub use crate::watch::{Connections, Counts};
 pub use crate::whole::{CopyError, Place, Sum, Whole};
 
 /// A store on a SQL database.
@@ -45,23 +50,31 @@ pub use crate::whole::{CopyError, Place, Sum, Whole};
 pub struct SqlStore {
     read: AnyPool,
     write: AnyPool,
+    /// Whether the two are one.
+    one_pool: bool,
     limits: Limits,
 }
 
-/// Whether the engine undid an operation in favour of somebody else's.
-trait GaveWay {
-    fn gave_way(&self) -> bool;
-}
+/// An error of an operation.
+trait Failed {
+    /// What failed in the store, if the store failed.
+    fn in_store(&self) -> Option<&StoreError>;
 
-impl GaveWay for StoreError {
+    /// Whether the engine undid the operation in favour of somebody else's.
     fn gave_way(&self) -> bool {
-        matches!(self, Self::Contended(_))
+        matches!(self.in_store(), Some(StoreError::Contended(_)))
     }
 }
 
-impl GaveWay for InsertError {
-    fn gave_way(&self) -> bool {
-        matches!(self, Self::Store(error) if error.gave_way())
+impl Failed for StoreError {
+    fn in_store(&self) -> Option<&StoreError> {
+        Some(self)
+    }
+}
+
+impl Failed for InsertError {
+    fn in_store(&self) -> Option<&StoreError> {
+        if let Self::Store(error) = self { Some(error) } else { None }
     }
 }
 
@@ -81,22 +94,30 @@ impl Drop for InUse {
 }
 
 /// Does an operation on a connection of one of the pools: in time, and again when the engine undid it in favour of somebody else's.
+/// The operation's name, its function's, is its label in the metrics.
 macro_rules! on {
-    ($store:ident.$pool:ident, $connection:ident => $operation:expr) => {{
+    ($store:ident.$pool:ident, $connection:ident => $first:ident $(:: $more:ident)*($($argument:expr),*)) => {{
+        let begun = std::time::Instant::now();
         let mut tries = 1;
-        loop {
-            let acquired = $store.$pool.acquire().await.map_err($crate::row::failed)?;
+        let done = loop {
+            let acquired = match $store.$pool.acquire().await {
+                Ok(acquired) => acquired,
+                Err(error) => break Err($crate::row::failed(error).into()),
+            };
             let mut used = $crate::InUse { connection: acquired, done: false };
             let $connection = &mut *used.connection;
-            let Ok(outcome) = tokio::time::timeout($store.limits.timeout, $operation).await else {
+            let operation = $first $(:: $more)*($($argument),*);
+            let Ok(outcome) = tokio::time::timeout($store.limits.timeout, operation).await else {
                 break Err(account::StoreError::Unavailable("it took too long".into()).into());
             };
             used.done = true;
             match outcome {
-                Err(error) if $crate::GaveWay::gave_way(&error) && tries < $store.limits.tries => tries += 1,
+                Err(error) if $crate::Failed::gave_way(&error) && tries < $store.limits.tries => tries += 1,
                 outcome => break outcome,
             }
-        }
+        };
+        $crate::watch::note(concat!(stringify!($first) $(, "::", stringify!($more))*), begun, &done);
+        done
     }};
 }
 pub(crate) use on;
@@ -119,8 +140,33 @@ impl Store for SqlStore {
         on!(self.read, connection => applications::list(connection, &page))
     }
 
-    async fn enable_application(&self, id: &ApplicationId, enabled: bool) -> Result<bool, StoreError> {
-        on!(self.write, connection => applications::enable(connection, id, enabled))
+    async fn enable_application(&self, id: &ApplicationId, enabled: bool, now: Timestamp) -> Result<bool, StoreError> {
+        on!(self.write, connection => applications::enable(connection, id, enabled, now))
+    }
+
+    async fn insert_resource_server(&self, server: &ResourceServer) -> Result<(), InsertError> {
+        on!(self.write, connection => resource_servers::insert(connection, server))
+    }
+
+    async fn resource_server(&self, id: &ResourceServerId) -> Result<Option<ResourceServer>, StoreError> {
+        on!(self.read, connection => resource_servers::find(connection, id))
+    }
+
+    async fn resource_servers(&self, page: Page<ResourceServerId>) -> Result<Vec<ResourceServer>, StoreError> {
+        on!(self.read, connection => resource_servers::list(connection, &page))
+    }
+
+    async fn rotate_resource_server(
+        &self,
+        id: &ResourceServerId,
+        secret: &TokenHash,
+        until: Timestamp,
+    ) -> Result<bool, StoreError> {
+        on!(self.write, connection => resource_servers::rotate(connection, id, secret, until))
+    }
+
+    async fn enable_resource_server(&self, id: &ResourceServerId, enabled: bool) -> Result<bool, StoreError> {
+        on!(self.write, connection => resource_servers::enable(connection, id, enabled))
     }
 
     async fn insert_account(&self, account: &Account) -> Result<AccountNumber, InsertError> {
@@ -135,20 +181,20 @@ impl Store for SqlStore {
         on!(self.write, connection => accounts::change(connection, change))
     }
 
-    async fn delete_account(&self, number: AccountNumber, spend: Spend<'_>) -> Result<Changed, StoreError> {
-        on!(self.write, connection => accounts::delete(connection, number, spend))
+    async fn delete_account(&self, number: AccountNumber, spend: Spend<'_>, now: Timestamp) -> Result<Changed, StoreError> {
+        on!(self.write, connection => accounts::delete(connection, number, spend, now))
     }
 
-    async fn set_region(&self, number: AccountNumber, region: &Region) -> Result<bool, StoreError> {
-        on!(self.write, connection => accounts::set_region(connection, number, region))
+    async fn set_region(&self, number: AccountNumber, region: &Region, now: Timestamp) -> Result<bool, StoreError> {
+        on!(self.write, connection => accounts::set_region(connection, number, region, now))
     }
 
     async fn take_in(&self, account: &Account, gateways: &[Gateway]) -> Result<Imported, StoreError> {
         on!(self.write, connection => accounts::take_in(connection, account, gateways))
     }
 
-    async fn remove_account(&self, number: AccountNumber) -> Result<bool, StoreError> {
-        on!(self.write, connection => accounts::remove(connection, number))
+    async fn remove_account(&self, number: AccountNumber, now: Timestamp) -> Result<bool, StoreError> {
+        on!(self.write, connection => accounts::remove(connection, number, now))
     }
 
     async fn set_details(&self, number: AccountNumber, details: &Details) -> Result<bool, StoreError> {
@@ -179,8 +225,8 @@ impl Store for SqlStore {
         on!(self.write, connection => accounts::set_activation(connection, number, activation))
     }
 
-    async fn enable_account(&self, number: AccountNumber, enabled: bool) -> Result<bool, StoreError> {
-        on!(self.write, connection => accounts::enable(connection, number, enabled))
+    async fn enable_account(&self, number: AccountNumber, enabled: bool, now: Timestamp) -> Result<bool, StoreError> {
+        on!(self.write, connection => accounts::enable(connection, number, enabled, now))
     }
 
     async fn insert_device(&self, device: &Device) -> Result<(), InsertError> {
@@ -195,8 +241,8 @@ impl Store for SqlStore {
         on!(self.read, connection => devices::find_by_guid(connection, guid))
     }
 
-    async fn put_device(&self, device: &Device) -> Result<(), InsertError> {
-        on!(self.write, connection => devices::put(connection, device))
+    async fn put_device(&self, device: &Device, now: Timestamp) -> Result<(), InsertError> {
+        on!(self.write, connection => devices::put(connection, device, now))
     }
 
     async fn devices(&self, page: Page<Serial>) -> Result<Vec<Device>, StoreError> {
@@ -267,6 +313,10 @@ impl Store for SqlStore {
         on!(self.read, connection => sessions::find_by_access(connection, access))
     }
 
+    async fn holders(&self, access: &[TokenHash]) -> Result<Vec<Holder>, StoreError> {
+        on!(self.read, connection => holders::find(connection, access))
+    }
+
     async fn refresh_token(&self, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError> {
         on!(self.read, connection => sessions::find_by_refresh(connection, refresh))
     }
@@ -275,8 +325,20 @@ impl Store for SqlStore {
         on!(self.write, connection => sessions::rotate(connection, rotation))
     }
 
-    async fn end_session(&self, id: &ObjectId) -> Result<bool, StoreError> {
-        on!(self.write, connection => sessions::end(connection, id))
+    async fn end_session(&self, id: &ObjectId, reason: EndReason, now: Timestamp) -> Result<bool, StoreError> {
+        on!(self.write, connection => sessions::end(connection, audit::Which::One(id), reason, now))
+    }
+
+    async fn numbered_events(&self) -> Result<Option<i64>, StoreError> {
+        on!(self.read, connection => audit::newest(connection))
+    }
+
+    async fn number_events(&self) -> Result<i64, StoreError> {
+        on!(self.write, connection => audit::number(connection))
+    }
+
+    async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
+        on!(self.read, connection => audit::list(connection, after, limit))
     }
 
     async fn mail(&self, mailing: Mailing<'_>) -> Result<Mailed, StoreError> {
@@ -315,8 +377,8 @@ impl Store for SqlStore {
         on!(self.read, connection => messages::list(connection, &page))
     }
 
-    async fn forget(&self, now: Timestamp, old: Timestamp) -> Result<(), StoreError> {
-        on!(self.write, connection => forget::forget(connection, now, old))
+    async fn forget(&self, now: Timestamp, old: Timestamp, events: Timestamp) -> Result<(), StoreError> {
+        on!(self.write, connection => forget::forget(connection, now, old, events))
     }
 
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError> {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use account::store::{LoginCommit, LoginDone, LoginOutcome, Page, RefreshToken, Rotation, Spend};
-use account::{AccountNumber, Audience, Client, ObjectId, Session, SpentToken, StoreError, Timestamp, TokenHash};
+use account::{AccountNumber, Audience, Client, EndReason, ObjectId, Session, SpentToken, StoreError, Timestamp, TokenHash};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
+use crate::audit::{self, Which};
 use crate::postgres::POSTGRES;
 use crate::row::{Row, failed};
 use crate::{gateways, mailings};
@@ -15,12 +16,15 @@ use crate::{gateways, mailings};
 macro_rules! select {
     ($rest:literal) => {
         concat!(
-            "SELECT account, audience_kind, audience, id, access_hash, access_expires_at, refresh_hash, refresh_expires_at, \
-             created_at, address, app_version, os FROM sessions ",
+            "SELECT account, audience_kind, audience, id, access_hash, access_issued_at, access_expires_at, refresh_hash, \
+             refresh_expires_at, created_at, address, app_version, os FROM sessions ",
             $rest
         )
     };
 }
+
+/// The same without a condition.
+pub(crate) const SELECT: &str = select!("");
 
 pub(crate) async fn commit_login(connection: &mut AnyConnection, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
@@ -96,18 +100,19 @@ async fn find(
 
 /// Begins a session in the place of the one that the account has at that audience.
 pub(crate) async fn put(connection: &mut AnyConnection, session: &Session) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM sessions WHERE account = $1 AND audience_kind = $2 AND audience = $3");
-    let delete = delete.bind(session.account.0).bind(session.audience.kind()).bind(session.audience.id().to_owned());
-    delete.execute(&mut *connection).await.map_err(failed)?;
+    let older = Which::OfAccountAt(session.account, &session.audience);
+    audit::end(&mut *connection, older, EndReason::Replaced, session.created_at).await?;
     sqlx::query(
-        "INSERT INTO sessions (account, audience_kind, audience, id, access_hash, access_expires_at, refresh_hash, \
-         refresh_expires_at, created_at, address, app_version, os) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+        "INSERT INTO sessions (account, audience_kind, audience, id, access_hash, access_issued_at, access_expires_at, refresh_hash, \
+         refresh_expires_at, created_at, address, app_version, os) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
     )
     .bind(session.account.0)
     .bind(session.audience.kind())
     .bind(session.audience.id())
     .bind(session.id.as_str())
     .bind(session.access_hash.as_str())
+    .bind(session.access_issued_at.0)
     .bind(session.access_expires_at.0)
     .bind(session.refresh_hash.as_str())
     .bind(session.refresh_expires_at.0)
@@ -139,29 +144,22 @@ pub(crate) async fn list(
     query.fetch_all(connection).await.map_err(failed)?.iter().map(read).collect()
 }
 
-pub(crate) async fn end(connection: &mut AnyConnection, id: &ObjectId) -> Result<bool, StoreError> {
-    let delete = sqlx::query("DELETE FROM sessions WHERE id = $1").bind(id.as_str());
-    Ok(delete.execute(connection).await.map_err(failed)?.rows_affected() > 0)
-}
-
-pub(crate) async fn end_all_of(connection: &mut AnyConnection, account: AccountNumber) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM sessions WHERE account = $1").bind(account.0);
-    delete.execute(connection).await.map_err(failed).map(drop)
-}
-
-/// Ends an account's sessions but one. `false` when that one is not there.
-pub(crate) async fn end_others(
+pub(crate) async fn end(
     connection: &mut AnyConnection,
-    account: AccountNumber,
-    but: &ObjectId,
+    which: Which<'_>,
+    reason: EndReason,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let there = sqlx::query("SELECT id FROM sessions WHERE account = $1 AND id = $2").bind(account.0).bind(but.as_str());
-    if there.fetch_optional(&mut *connection).await.map_err(failed)?.is_none() {
-        return Ok(false);
-    }
-    let delete = sqlx::query("DELETE FROM sessions WHERE account = $1 AND id <> $2").bind(account.0).bind(but.as_str());
-    delete.execute(connection).await.map_err(failed)?;
-    Ok(true)
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let ended = audit::end(&mut transaction, which, reason, now).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(ended)
+}
+
+/// Whether an account has a session with this id.
+pub(crate) async fn is_there(connection: &mut AnyConnection, account: AccountNumber, id: &ObjectId) -> Result<bool, StoreError> {
+    let query = sqlx::query("SELECT id FROM sessions WHERE account = $1 AND id = $2").bind(account.0).bind(id.as_str());
+    Ok(query.fetch_optional(connection).await.map_err(failed)?.is_some())
 }
 
 pub(crate) async fn find_by_access(connection: &mut AnyConnection, access: &TokenHash) -> Result<Option<Session>, StoreError> {
@@ -199,10 +197,11 @@ pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: Rotation<'_
     let Rotation { session, spent, now } = rotation;
     let mut transaction = connection.begin().await.map_err(failed)?;
     let update = sqlx::query(
-        "UPDATE sessions SET access_hash = $1, access_expires_at = $2, refresh_hash = $3, refresh_expires_at = $4 \
-         WHERE id = $5 AND refresh_hash = $6",
+        "UPDATE sessions SET access_hash = $1, access_issued_at = $2, access_expires_at = $3, refresh_hash = $4, \
+         refresh_expires_at = $5 WHERE id = $6 AND refresh_hash = $7",
     )
     .bind(session.access_hash.as_str())
+    .bind(session.access_issued_at.0)
     .bind(session.access_expires_at.0)
     .bind(session.refresh_hash.as_str())
     .bind(session.refresh_expires_at.0)
@@ -225,13 +224,9 @@ pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: Rotation<'_
     .bind(spent.spent_at.0)
     .bind(spent.expires_at.0);
     insert.execute(&mut *transaction).await.map_err(failed)?;
+    audit::note_refresh(&mut transaction, session, now).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(true)
-}
-
-pub(crate) async fn end_all_at(connection: &mut AnyConnection, kind: &'static str, audience: &str) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM sessions WHERE audience_kind = $1 AND audience = $2");
-    delete.bind(kind).bind(audience.to_owned()).execute(connection).await.map_err(failed).map(drop)
 }
 
 pub(crate) async fn remember_nonce(
@@ -253,27 +248,32 @@ pub(crate) async fn remember_nonce(
     Ok(insert.execute(connection).await.map_err(failed)?.rows_affected() > 0)
 }
 
-fn read(row: &AnyRow) -> Result<Session, StoreError> {
+pub(crate) fn read(row: &AnyRow) -> Result<Session, StoreError> {
     let row = Row { table: "sessions", row };
     let address: String = row.get("address")?;
-    let audience = match row.get::<String>("audience_kind")?.as_str() {
-        "application" => Audience::Application(row.parse("audience")?),
-        "device" => Audience::Device(row.parse("audience")?),
-        _ => return Err(row.wrong("audience_kind", &"is neither application nor device")),
-    };
+    let created_at = Timestamp(row.get("created_at")?);
     Ok(Session {
         id: row.parse("id")?,
         account: AccountNumber(row.get("account")?),
-        audience,
+        audience: read_audience(&row)?,
         access_hash: TokenHash::from_stored(row.get("access_hash")?),
+        access_issued_at: Timestamp(row.get("access_issued_at")?).max(created_at),
         access_expires_at: Timestamp(row.get("access_expires_at")?),
         refresh_hash: TokenHash::from_stored(row.get("refresh_hash")?),
         refresh_expires_at: Timestamp(row.get("refresh_expires_at")?),
-        created_at: Timestamp(row.get("created_at")?),
+        created_at,
         client: Client {
             address: address.parse().map_err(|error| row.wrong("address", &error))?,
             app_version: row.get("app_version")?,
             os: row.get("os")?,
         },
     })
+}
+
+pub(crate) fn read_audience(row: &Row<'_>) -> Result<Audience, StoreError> {
+    match row.get::<String>("audience_kind")?.as_str() {
+        "application" => Ok(Audience::Application(row.parse("audience")?)),
+        "device" => Ok(Audience::Device(row.parse("audience")?)),
+        _ => Err(row.wrong("audience_kind", &"is neither application nor device")),
+    }
 }

@@ -42,7 +42,7 @@ impl SqlStore {
         // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
         let write = pool(1).connect_with(options.clone()).await.map_err(database)?;
         let read = pool(READERS).connect_with(options).await.map_err(database)?;
-        Ok(Self { read, write, limits })
+        Ok(Self { read, write, one_pool: false, limits })
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) const FILLED_FROM: &str = "filled_from";
 pub(crate) const CHECKSUMS: &str = "checksums";
 
 /// All tables; none refers to one that comes later.
-pub(crate) const TABLES: [Table; 16] = [
+pub(crate) const TABLES: [Table; 18] = [
     Table { name: "settings", key: 1, columns: &[text("name"), text("value")] },
     Table { name: "counters", key: 1, columns: &[text("name"), number("value")] },
     Table {
@@ -113,6 +113,7 @@ pub(crate) const TABLES: [Table; 16] = [
             text("address"),
             text("app_version"),
             text("os"),
+            number("access_issued_at"),
         ],
     },
     Table { name: "nonces", key: 3, columns: &[text("audience_kind"), text("audience"), text("nonce"), number("expires_at")] },
@@ -156,6 +157,35 @@ pub(crate) const TABLES: [Table; 16] = [
     Table { name: "addressees", key: 1, columns: &[text("address"), number("sent_at")] },
     Table { name: "sendings", key: 1, columns: &[text("id"), text("address"), number("sent_at")] },
     Table { name: "directory", key: 1, columns: &[text("identifier"), text("region"), number("claimed_at")] },
+    Table {
+        name: "resource_servers",
+        key: 1,
+        columns: &[
+            text("id"),
+            text("name"),
+            text("secret_hash"),
+            text("previous_hash"),
+            number("previous_until"),
+            number("enabled"),
+            number("created_at"),
+        ],
+    },
+    Table {
+        name: "audit",
+        key: 1,
+        columns: &[
+            text("id"),
+            number("sequence"),
+            number("at"),
+            text("what"),
+            text("session"),
+            number("account"),
+            text("account_id"),
+            text("apikey"),
+            text("audience_kind"),
+            text("audience"),
+        ],
+    },
     Table { name: "imports", key: 1, columns: &[text("source"), number("line")] },
 ];
 

@@ -1,4 +1,4 @@
-//! One structured line in the log for each call.
+//! One structured line in the log for each call, and its part in the metrics.
 
 use std::fmt::Display;
 use std::time::Instant;
@@ -7,6 +7,21 @@ use account::{AccountNumber, Identifier};
 use axum::extract::Request;
 
 use crate::request_id::RequestId;
+
+/// The refusals that metrics tell apart. All others are one, so that what clients send cannot make new time series.
+const REFUSALS: [&str; 11] = [
+    "there is no such account",
+    "wrong password",
+    "the account is disabled",
+    "the account is not activated",
+    "the account was not activated in time",
+    "the request was sent before",
+    "the request is not signed",
+    "the signature does not match",
+    "the application is unknown",
+    "the application is disabled",
+    "the app is too old for the gateway",
+];
 
 /// A call that is under way. What becomes known of it is noted on it; how it ends
 /// writes the line.
@@ -38,16 +53,35 @@ impl Attempt {
             request_id = %self.id, dialect = self.dialect, outcome, account = self.account.map(|account| account.0), identifier,
             note = self.note, ms, "{}", self.call
         );
+        self.count("success", outcome);
+    }
+
+    /// It succeeded, as it does too often for a line each.
+    pub fn succeeded_quietly(&self, outcome: &'static str) {
+        self.count("success", outcome);
     }
 
     /// It failed, for a reason in words that hold nothing of the request's content.
     pub fn failed(&self, reason: &dyn Display, our_fault: bool) {
         let (identifier, ms, outcome) = (self.who(), self.milliseconds(), reason.to_string());
         if our_fault {
+            self.count("failure", "failed");
+        } else {
+            self.count("refusal", REFUSALS.into_iter().find(|known| *known == outcome).unwrap_or("refused"));
+        }
+        if our_fault {
             tracing::error!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "{}", self.call);
         } else {
             tracing::info!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "{}", self.call);
         }
+    }
+
+    fn count(&self, result: &'static str, outcome: &'static str) {
+        let (dialect, endpoint) = (self.dialect, self.call);
+        let labels = [("dialect", dialect), ("endpoint", endpoint), ("result", result), ("outcome", outcome)];
+        metrics::counter!("hearthgate_requests_total", &labels).increment(1);
+        let took = self.begun.elapsed().as_secs_f64();
+        metrics::histogram!("hearthgate_request_duration_seconds", "dialect" => dialect, "endpoint" => endpoint).record(took);
     }
 
     fn who(&self) -> Option<String> {

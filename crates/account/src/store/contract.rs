@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a check that cannot go on has failed")]
 
 mod changes;
+mod events;
 mod life;
 mod logins;
 mod races;
@@ -15,15 +16,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use self::changes::*;
+pub use self::events::*;
 pub use self::life::*;
 pub use self::logins::*;
 pub use self::races::*;
 pub use self::rows::*;
 use super::{AccountChange, Changed, Ending, InsertError, LoginCommit, LoginDone, Page};
 use crate::{
-    Account, AccountNumber, Activation, ApiKey, Application, ApplicationId, Audience, Client, Details, Device, DeviceKind, Facts,
-    Gateway, GatewayKind, Guid, Identifier, Identity, MasterKey, ObjectId, Profile, Serial, Session, Store, SystemRng, Timestamp,
-    Token, TokenLength, Verifier,
+    Account, AccountNumber, Activation, ApiKey, Application, ApplicationId, Audience, Client, Details, Device, DeviceKind,
+    EndReason, Facts, Gateway, GatewayKind, Guid, Identifier, Identity, MasterKey, ObjectId, Profile, Serial, Session, Store,
+    SystemRng, Timestamp, Token, TokenLength, Verifier,
 };
 
 /// Makes a `#[tokio::test]` of each check. `$open` is an async function that returns a fresh, empty `Arc<dyn Store>` and whatever
@@ -42,7 +44,9 @@ macro_rules! store_contract {
             fingerprints_race
             codes mailing_limits links messages creations what_was_never_activated_makes_place account_changes deletion
             refresh_tokens devices_come_again gateways_come_again imports moves sendings_race tries_race registrations_race_for_a_code
-            rotations_race claims_race);
+            rotations_race claims_race
+            resource_servers holders every_end_is_an_event refreshes_are_events what_did_not_happen_is_no_event
+            events_are_numbered_in_order old_events_are_forgotten ends_race);
     };
     (@ $open:path; $($check:ident)*) => {
         $(
@@ -187,6 +191,7 @@ fn a_session(account: AccountNumber, audience: Audience, created_at: Timestamp) 
         account,
         audience,
         access_hash: hash(),
+        access_issued_at: created_at,
         access_expires_at: created_at.plus(Duration::from_secs(100)),
         refresh_hash: hash(),
         refresh_expires_at: created_at.plus(Duration::from_secs(200)),

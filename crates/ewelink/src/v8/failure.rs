@@ -224,6 +224,14 @@ impl Failure {
     }
 }
 
+/// What is told of an access token to whom only the HTTP status means something: 401 where the dialect says it in its code alone.
+pub(crate) fn refuse_token(error: &TokenError) -> Response {
+    let (status, error) = Failure::token_codes(error);
+    let status = if status == StatusCode::OK { StatusCode::UNAUTHORIZED } else { status };
+    let response = (status, JSON, Json(Body { error, region: None })).into_response();
+    with_retry_after(response, wire::shortly(status))
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
         let (status, error) = self.codes();

@@ -19,6 +19,7 @@ use wire::{Attempt, CatchPanicLayer, Incoming};
 use crate::Dialect;
 
 use self::failure::Failure;
+pub(crate) use self::failure::refuse_token;
 
 /// What can be called.
 #[derive(Debug, Clone, Copy)]

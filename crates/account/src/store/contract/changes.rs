@@ -27,13 +27,13 @@ pub async fn forbidding_an_application_ends_its_sessions(store: AnyStore) {
     }
     others.sort();
 
-    assert!(store.enable_application(&one.id, true).await.unwrap());
+    assert!(store.enable_application(&one.id, true, NOW).await.unwrap());
     assert_eq!(session_ids(&store, None).await.len(), 5, "allowing ends nothing");
-    assert!(store.enable_application(&one.id, false).await.unwrap());
+    assert!(store.enable_application(&one.id, false, NOW).await.unwrap());
     assert_eq!(session_ids(&store, None).await, others, "those at a device of that name and at others go on");
     let forbidden = Application { enabled: false, ..one.clone() };
     assert_same(&store.applications(page(None, 10)).await.unwrap(), &[&forbidden, &two]);
-    assert!(store.enable_application(&one.id, true).await.unwrap());
+    assert!(store.enable_application(&one.id, true, NOW).await.unwrap());
     assert_same(&store.application(&one.id).await.unwrap(), &Some(one));
     assert_eq!(session_ids(&store, None).await, others, "what has ended stays so");
 }
@@ -50,12 +50,12 @@ pub async fn changing_an_account_ends_its_sessions(store: AnyStore) {
     };
 
     log_in_twice().await;
-    assert!(store.enable_account(anna.number, true).await.unwrap());
+    assert!(store.enable_account(anna.number, true, NOW).await.unwrap());
     assert_eq!(session_ids(&store, Some(anna.number)).await.len(), 2, "allowing ends nothing");
-    assert!(store.enable_account(anna.number, false).await.unwrap());
+    assert!(store.enable_account(anna.number, false, NOW).await.unwrap());
     assert_eq!(session_ids(&store, None).await, bens);
     assert!(!reread(&store, anna.number).await.enabled);
-    assert!(store.enable_account(anna.number, true).await.unwrap());
+    assert!(store.enable_account(anna.number, true, NOW).await.unwrap());
     assert!(reread(&store, anna.number).await.enabled);
     assert_eq!(session_ids(&store, None).await, bens, "what has ended stays so");
 
@@ -82,7 +82,7 @@ pub async fn revisions(store: AnyStore) {
     assert!(store.set_activation(anna, Activation::Active).await.unwrap());
     changed("activation").await;
     for enabled in [false, true] {
-        assert!(store.enable_account(anna, enabled).await.unwrap());
+        assert!(store.enable_account(anna, enabled, NOW).await.unwrap());
         changed("enabled").await;
     }
     assert!(store.bind(&serial("one"), anna).await.unwrap());
@@ -90,14 +90,16 @@ pub async fn revisions(store: AnyStore) {
     assert!(store.unbind(&serial("one"), None).await.unwrap());
     changed("unbound").await;
 
-    let (session, one, third) = (a_session(anna, at_phone("one"), NOW), serial("one"), verifier("third"));
+    let session = || a_session(anna, at_phone("one"), NOW);
+    let (one, third) = (serial("one"), verifier("third"));
     for (what, bind, verifier) in [("bound by a login", Some(&one), None), ("renewed by a login", None, Some(&third))] {
+        let session = session();
         let login = LoginCommit { bind, verifier, ..commit(&session, revision().await) };
         assert!(store.commit_login(login).await.unwrap().done().is_some());
         changed(what).await;
     }
     let before = revision().await;
-    assert!(store.commit_login(commit(&session, before)).await.unwrap().done().is_some());
+    assert!(store.commit_login(commit(&session(), before)).await.unwrap().done().is_some());
     assert_eq!(revision().await, before, "a login alone");
     assert_same_account(&reread(&store, ben.number).await, &ben);
 }
@@ -109,13 +111,13 @@ pub async fn what_is_unknown_changes_nothing(store: AnyStore) {
     add_gateways(&store, &["one"]).await;
     let before = everything(&store).await;
     assert!(!store.set_activation(NOBODY, Activation::Pending { deadline: NOW }).await.unwrap());
-    assert!(!store.enable_account(NOBODY, false).await.unwrap());
-    assert!(!store.enable_application(&"none".parse().unwrap(), false).await.unwrap());
+    assert!(!store.enable_account(NOBODY, false, NOW).await.unwrap());
+    assert!(!store.enable_application(&"none".parse().unwrap(), false, NOW).await.unwrap());
     assert!(!store.set_min_app_version(&serial("none"), Some(&"1".parse().unwrap())).await.unwrap());
     assert!(!store.bind(&serial("none"), anna.number).await.unwrap());
     assert!(!store.bind(&serial("one"), NOBODY).await.unwrap());
     assert!(!store.unbind(&serial("none"), None).await.unwrap());
-    assert!(!store.end_session(&ObjectId::draw(&SystemRng)).await.unwrap());
+    assert!(!store.end_session(&ObjectId::draw(&SystemRng), EndReason::LoggedOut, NOW).await.unwrap());
     let stranger = a_session(NOBODY, at_phone("one"), NOW);
     assert!(store.commit_login(commit(&stranger, 0)).await.unwrap().done().is_none());
     assert!(store.sessions(Some(NOBODY), page(None, 10)).await.unwrap().is_empty());

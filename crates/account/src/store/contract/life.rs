@@ -15,11 +15,11 @@ fn email(text: &str) -> Address {
     Address::Email(text.parse().unwrap())
 }
 
-fn later(seconds: u64) -> Timestamp {
+pub(super) fn later(seconds: u64) -> Timestamp {
     NOW.plus(Duration::from_secs(seconds))
 }
 
-fn a_message(subject: &str) -> Queued {
+pub(super) fn a_message(subject: &str) -> Queued {
     let id = ObjectId::draw(&SystemRng);
     let sealed = MasterKey::draw(&SystemRng).seal(&SystemRng, id.as_str(), b"secret");
     Queued {
@@ -139,12 +139,12 @@ pub async fn messages(store: AnyStore) {
     let postponed = Queued { due_at: Some(later(30)), attempts: 1, last_error: Some("nobody there".into()), ..first.clone() };
     assert_same(&left, &[&postponed]);
     assert!(store.claim_message(later(100), later(200)).await.unwrap().is_none(), "it is of no use any more");
-    store.forget(later(99), NOW).await.unwrap();
+    store.forget(later(99), NOW, NOW).await.unwrap();
     assert_eq!(store.next_message_due().await.unwrap(), Some(later(30)));
-    store.forget(later(100), NOW).await.unwrap();
+    store.forget(later(100), NOW, NOW).await.unwrap();
     assert_eq!(store.next_message_due().await.unwrap(), None);
     assert_same(&store.messages(page(None, 10)).await.unwrap(), &[&Queued { due_at: None, ..postponed }]);
-    store.forget(later(100), later(100)).await.unwrap();
+    store.forget(later(100), later(100), NOW).await.unwrap();
     assert!(store.messages(page(None, 10)).await.unwrap().is_empty());
 }
 
@@ -168,7 +168,7 @@ async fn all(store: &AnyStore) -> String {
 pub async fn creations(store: AnyStore) {
     let address = email("anna@example.com");
     store.insert_application(&an_application("closed")).await.unwrap();
-    store.enable_application(&"closed".parse().unwrap(), false).await.unwrap();
+    store.enable_application(&"closed".parse().unwrap(), false, NOW).await.unwrap();
     let taken = registered(&store, &["taken@example.com"]).await;
     mail(&store, &address, Some(code("right")), None, NOW).await;
     let account = an_account(&["anna@example.com"]);
@@ -246,7 +246,7 @@ pub async fn account_changes(store: AnyStore) {
     let anna = reread(&store, anna.number).await;
     let bens = log_in(&store, &ben, at_phone("one")).await.session.id;
     store.insert_application(&an_application("closed")).await.unwrap();
-    store.enable_application(&"closed".parse().unwrap(), false).await.unwrap();
+    store.enable_application(&"closed".parse().unwrap(), false, NOW).await.unwrap();
     let nowhere = a_session(anna.number, at_application("closed"), NOW);
     let (right, wrong, stranger) = (proven(&address, "right"), proven(&address, "wrong"), ObjectId::draw(&SystemRng));
     let (renewed, message) = (verifier("second"), a_message("news"));
@@ -310,10 +310,10 @@ pub async fn deletion(store: AnyStore) {
     mail(&store, &address, Some(code("right")), None, NOW).await;
     let (right, wrong) = (proven(&address, "right"), proven(&address, "wrong"));
     let before = all(&store).await;
-    assert_eq!(store.delete_account(anna.number, Spend::Code(&wrong)).await.unwrap(), Changed::Spent);
-    assert_eq!(store.delete_account(NOBODY, Spend::Code(&right)).await.unwrap(), Changed::Stale);
+    assert_eq!(store.delete_account(anna.number, Spend::Code(&wrong), NOW).await.unwrap(), Changed::Spent);
+    assert_eq!(store.delete_account(NOBODY, Spend::Code(&right), NOW).await.unwrap(), Changed::Stale);
     assert_eq!(all(&store).await, before);
-    assert_eq!(store.delete_account(anna.number, Spend::Code(&right)).await.unwrap(), Changed::Done);
+    assert_eq!(store.delete_account(anna.number, Spend::Code(&right), NOW).await.unwrap(), Changed::Done);
     assert!(store.account(anna.number).await.unwrap().is_none());
     assert_eq!(session_ids(&store, None).await, [bens]);
     assert_eq!(store.gateway(&serial("annas")).await.unwrap().unwrap().account, None);
@@ -331,8 +331,8 @@ fn rotated(session: &Session, at: Timestamp) -> (Session, SpentToken) {
         spent_at: at,
         expires_at: session.refresh_expires_at,
     };
-    let Session { access_hash, access_expires_at, refresh_hash, refresh_expires_at, .. } = new;
-    (Session { access_hash, access_expires_at, refresh_hash, refresh_expires_at, ..session.clone() }, spent)
+    let Session { access_hash, access_issued_at, access_expires_at, refresh_hash, refresh_expires_at, .. } = new;
+    (Session { access_hash, access_issued_at, access_expires_at, refresh_hash, refresh_expires_at, ..session.clone() }, spent)
 }
 
 pub async fn refresh_tokens(store: AnyStore) {
@@ -369,19 +369,19 @@ pub async fn refresh_tokens(store: AnyStore) {
 pub async fn devices_come_again(store: AnyStore) {
     let anna = registered(&store, &["anna"]).await;
     let device = a_device("one", Some("1"));
-    store.put_device(&device).await.unwrap();
+    store.put_device(&device, NOW).await.unwrap();
     assert_same(&store.device_by_guid(&device.guid).await.unwrap(), &Some(&device));
     let session = log_in(&store, &anna, at_device("one")).await.session.id;
     let other = log_in(&store, &anna, at_device("two")).await.session.id;
     let same = Device { app_version: Some("2".into()), ..device.clone() };
-    store.put_device(&same).await.unwrap();
+    store.put_device(&same, NOW).await.unwrap();
     assert_same(&store.device(&device.serial).await.unwrap(), &Some(&same));
     assert!(session_ids(&store, None).await.contains(&session), "the same device stays logged in");
     let newer = Device { guid: Guid::draw(&SystemRng), ..same.clone() };
-    store.put_device(&newer).await.unwrap();
+    store.put_device(&newer, NOW).await.unwrap();
     assert_eq!(session_ids(&store, None).await, [other], "another one in its place does not");
     assert!(store.device_by_guid(&device.guid).await.unwrap().is_none());
-    assert_taken(&store.put_device(&Device { serial: serial("two"), ..newer.clone() }).await, "a guid is one device's");
+    assert_taken(&store.put_device(&Device { serial: serial("two"), ..newer.clone() }, NOW).await, "a guid is one device's");
 
     assert!(store.rename(&newer.guid, "Kitchen").await.unwrap());
     assert_eq!(store.device(&newer.serial).await.unwrap().unwrap().name.as_deref(), Some("Kitchen"));
@@ -448,8 +448,8 @@ pub async fn moves(store: AnyStore) {
     log_in(&store, &ben, at_phone("one")).await;
 
     let region = "us".parse().unwrap();
-    assert!(store.set_region(anna.number, &region).await.unwrap());
-    assert!(!store.set_region(NOBODY, &region).await.unwrap());
+    assert!(store.set_region(anna.number, &region, NOW).await.unwrap());
+    assert!(!store.set_region(NOBODY, &region, NOW).await.unwrap());
     let left = reread(&store, anna.number).await;
     assert_eq!((&left.region, left.revision > anna.revision), (&region, true));
     assert_eq!(session_ids(&store, Some(anna.number)).await, []);
@@ -461,8 +461,8 @@ pub async fn moves(store: AnyStore) {
     assert_eq!(store.take_in(&left, &gateways).await.unwrap(), Imported::Done, "here already");
     let other = Account { id: ObjectId::draw(&SystemRng), ..left.clone() };
     assert_eq!(store.take_in(&other, &[]).await.unwrap(), Imported::Taken, "its name is another's");
-    assert!(store.remove_account(anna.number).await.unwrap());
-    assert!(!store.remove_account(anna.number).await.unwrap());
+    assert!(store.remove_account(anna.number, NOW).await.unwrap());
+    assert!(!store.remove_account(anna.number, NOW).await.unwrap());
     assert_eq!(store.gateways(page(None, 10)).await.unwrap().len(), 1, "its gateways go with it");
     assert!(store.account(anna.number).await.unwrap().is_none());
     assert_eq!(session_ids(&store, Some(ben.number)).await.len(), 1);

@@ -35,7 +35,7 @@ pub async fn login_replaces_a_session(store: AnyStore) {
     expected.push(third.id);
     expected.sort();
     assert_eq!(session_ids(&store, None).await, expected, "one left, and those elsewhere");
-    assert!(!store.end_session(&first.id).await.unwrap());
+    assert!(!store.end_session(&first.id, EndReason::LoggedOut, NOW).await.unwrap());
 }
 
 pub async fn login_keeps_what_it_does_not_say(store: AnyStore) {
@@ -95,7 +95,7 @@ pub async fn a_login_at_a_forbidden_application_is_undone(store: AnyStore) {
         assert!(store.commit_login(commit(&session, anna.revision)).await.unwrap().done().is_none(), "{id}");
     }
     assert_eq!(everything(&store).await, before);
-    assert!(store.enable_application(&"forbidden".parse().unwrap(), true).await.unwrap());
+    assert!(store.enable_application(&"forbidden".parse().unwrap(), true, NOW).await.unwrap());
     log_in(&store, &anna, at_application("forbidden")).await;
 }
 
@@ -193,8 +193,8 @@ pub async fn sessions(store: AnyStore) {
     assert_pages(&annas, key, list(Some(anna.number))).await;
     assert_pages(&bens, key, list(Some(ben.number))).await;
 
-    assert!(store.end_session(&bens[1].id).await.unwrap());
-    assert!(!store.end_session(&bens[1].id).await.unwrap(), "ended already");
+    assert!(store.end_session(&bens[1].id, EndReason::LoggedOut, NOW).await.unwrap());
+    assert!(!store.end_session(&bens[1].id, EndReason::LoggedOut, NOW).await.unwrap(), "ended already");
     assert_pages(&annas, key, list(Some(anna.number))).await;
     assert_same(&store.sessions(Some(ben.number), page(None, 10)).await.unwrap(), &[&bens[0], &bens[2]]);
 }
@@ -212,7 +212,7 @@ pub async fn nonces(store: AnyStore) {
     assert!(store.remember_nonce(&one, "other", end, keep).await.unwrap());
     assert!(store.remember_nonce(&one, "nonce", past, keep).await.unwrap(), "then forgotten");
     assert!(!store.remember_nonce(&one, "nonce", past, keep).await.unwrap(), "and remembered anew");
-    store.forget(past, NOW).await.unwrap();
+    store.forget(past, NOW, NOW).await.unwrap();
     assert!(!store.remember_nonce(&one, "nonce", past, keep).await.unwrap(), "what is younger is kept");
     assert!(!store.remember_nonce(&one, "other", past, keep).await.unwrap(), "what is younger is kept");
 }

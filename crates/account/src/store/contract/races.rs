@@ -60,7 +60,7 @@ pub async fn logins_race_against_changes(store: AnyStore) {
             calls.spawn(async move {
                 let session = a_session(account.number, at_phone(&format!("app{call}")), NOW);
                 match call {
-                    9 => assert!(store.enable_account(account.number, false).await.unwrap()),
+                    9 => assert!(store.enable_account(account.number, false, NOW).await.unwrap()),
                     10 => set_verifier(&store, account.number, "second").await,
                     _ => drop(store.commit_login(commit(&session, account.revision)).await.unwrap().done()),
                 }

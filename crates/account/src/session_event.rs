@@ -1,0 +1,132 @@
+//! What becomes of sessions, for those who remember that a token is good.
+
+use crate::account::{AccountNumber, ApiKey, ObjectId};
+use crate::core::Core;
+use crate::session::Audience;
+use crate::store::StoreError;
+use crate::text::Malformed;
+use crate::time::Timestamp;
+
+/// What became of a session. Either way the access token that it had is not good any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SessionChange {
+    /// It goes on with new tokens.
+    Refreshed,
+    /// It ended.
+    Ended(EndReason),
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndReason {
+    /// Its owner logged out.
+    LoggedOut,
+    /// Its owner logged in anew at the same audience.
+    Replaced,
+    /// The account has a new password.
+    PasswordChanged,
+    /// A refresh token was used a second time.
+    TokenReused,
+    /// The account was closed.
+    AccountClosed,
+    /// The account was disabled.
+    AccountDisabled,
+    /// The account moved to another region.
+    AccountMoved,
+    /// The application was disabled.
+    ApplicationDisabled,
+    /// The device came again as another one.
+    DeviceReplaced,
+    /// An operator ended it.
+    Revoked,
+}
+
+/// Everything that can become of a session, with its name.
+const CHANGES: [(SessionChange, &str); 11] = [
+    (SessionChange::Refreshed, "refreshed"),
+    (SessionChange::Ended(EndReason::LoggedOut), "logged_out"),
+    (SessionChange::Ended(EndReason::Replaced), "replaced"),
+    (SessionChange::Ended(EndReason::PasswordChanged), "password_changed"),
+    (SessionChange::Ended(EndReason::TokenReused), "token_reused"),
+    (SessionChange::Ended(EndReason::AccountClosed), "account_closed"),
+    (SessionChange::Ended(EndReason::AccountDisabled), "account_disabled"),
+    (SessionChange::Ended(EndReason::AccountMoved), "account_moved"),
+    (SessionChange::Ended(EndReason::ApplicationDisabled), "application_disabled"),
+    (SessionChange::Ended(EndReason::DeviceReplaced), "device_replaced"),
+    (SessionChange::Ended(EndReason::Revoked), "revoked"),
+];
+
+impl SessionChange {
+    /// Its name: `refreshed`, or why the session ended, such as `logged_out`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        CHANGES.iter().find(|(change, _)| *change == self).map_or("", |(_, name)| name)
+    }
+}
+
+impl std::str::FromStr for SessionChange {
+    type Err = Malformed;
+
+    fn from_str(text: &str) -> Result<Self, Malformed> {
+        let known = CHANGES.iter().find(|(_, name)| *name == text);
+        known.map(|(change, _)| *change).ok_or(Malformed("is nothing that becomes of a session"))
+    }
+}
+
+/// That something became of a session.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionEvent {
+    /// Its place in the order in which things became so. The first has 1, and none is left out.
+    pub sequence: i64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub change: SessionChange,
+    /// The session's id.
+    pub session: ObjectId,
+    /// Whose it is, or was.
+    pub account: AccountNumber,
+    /// The account's object id.
+    pub account_id: ObjectId,
+    /// The account's `apikey`.
+    pub apikey: ApiKey,
+    /// Where it is valid, or was.
+    pub audience: Audience,
+}
+
+impl Core {
+    /// The sequence number of the newest event; 0 when there never was one. Every event that was committed before the call is
+    /// numbered.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn newest_event(&self) -> Result<i64, StoreError> {
+        // Asking is cheap; numbering is a write.
+        match self.store.numbered_events().await? {
+            Some(newest) => Ok(newest),
+            None => self.store.number_events().await,
+        }
+    }
+
+    /// The first events after the one with this sequence number, in order, at most `limit`. Those of long ago are forgotten.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
+        self.store.session_events(after, limit).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_read_back() {
+        for (change, name) in CHANGES {
+            assert_eq!(name.parse(), Ok(change));
+            assert_eq!(change.as_str(), name);
+        }
+        assert!("ended".parse::<SessionChange>().is_err());
+    }
+}

@@ -1,0 +1,185 @@
+//! Forward authentication: a reverse proxy asks about a request before it lets it through (nginx `auth_request`, Caddy and Traefik
+//! `forward_auth`).
+//!
+//! A good token is answered 204, with headers that say whose it is. They are always all there, if empty, so that a proxy that copies
+//! them leaves nothing of what a client has sent under the same names.
+
+use std::sync::Arc;
+
+use account::{Guid, Holder, TokenError};
+use axum::extract::{Request, State};
+use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, WWW_AUTHENTICATE};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use wire::Attempt;
+
+use crate::Service;
+use crate::introspection::LONGEST_TOKEN;
+
+/// The cookie that Fantem's newer clients send an access token in (`fantem` §1).
+const TOKEN_COOKIE: &str = "aat";
+
+/// What is not written as it is in a header: what HTTP does not allow there, and what would make another value of it.
+const ENCODED: &AsciiSet = &CONTROLS.add(b' ').add(b'"').add(b'%').add(b',').add(b';').add(b'\\');
+
+/// How a dialect answers a request that carries no good access token.
+pub type Refuse = fn(&TokenError) -> Response;
+
+/// Who answers for a token that is not good: the dialect whose clients send it so.
+#[derive(Clone, Copy)]
+pub struct Refusals {
+    /// In `Authorization: Bearer`, or not at all.
+    pub bearer: Refuse,
+    /// In a cookie.
+    pub cookie: Refuse,
+}
+
+/// An access token as a request carries it.
+#[derive(Debug, PartialEq, Eq)]
+enum Carried {
+    Bearer(String),
+    Cookie(String),
+    /// None, or not exactly one.
+    Nothing(&'static str),
+}
+
+/// `/auth/verify`, whatever the method: a proxy may hand on the one of the request that it asks about.
+pub(crate) async fn verify(State(service): State<Arc<Service>>, request: Request) -> Response {
+    let attempt = Attempt::begin("resource", "verify", &request);
+    let carried = carried(request.headers());
+    let refuse = match carried {
+        Carried::Cookie(_) => service.settings.refusals.cookie,
+        Carried::Bearer(_) | Carried::Nothing(_) => service.settings.refusals.bearer,
+    };
+    let found = match &carried {
+        Carried::Bearer(token) | Carried::Cookie(token) => holder(&service, token).await,
+        Carried::Nothing(why) => {
+            attempt.failed(why, false);
+            return refused(refuse(&TokenError::Unknown));
+        }
+    };
+    match found {
+        Ok(holder) => {
+            attempt.succeeded_quietly("let through");
+            (StatusCode::NO_CONTENT, identity(&holder)).into_response()
+        }
+        Err(error) => {
+            attempt.failed(&error, matches!(error, TokenError::Store(_)));
+            refused(refuse(&error))
+        }
+    }
+}
+
+async fn holder(service: &Service, token: &str) -> Result<Holder, TokenError> {
+    if token.len() > LONGEST_TOKEN {
+        return Err(TokenError::Unknown);
+    }
+    service.core.token_holder(token).await
+}
+
+/// Finds the one access token of a request.
+fn carried(headers: &HeaderMap) -> Carried {
+    let mut tokens = Vec::new();
+    for value in headers.get_all(AUTHORIZATION) {
+        let text = value.to_str().unwrap_or_default();
+        let bearer = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
+        match bearer.map(|(_, token)| token.trim()).filter(|token| !token.is_empty()) {
+            Some(token) => tokens.push(Carried::Bearer(token.to_owned())),
+            None => return Carried::Nothing("the Authorization header holds no Bearer token"),
+        }
+    }
+    for line in headers.get_all(COOKIE) {
+        let Ok(line) = line.to_str() else { return Carried::Nothing("the cookies are not text") };
+        let pairs = line.split(';').filter_map(|pair| pair.trim().split_once('='));
+        for (_, token) in pairs.filter(|(name, _)| *name == TOKEN_COOKIE) {
+            tokens.push(Carried::Cookie(token.trim_matches('"').to_owned()));
+        }
+    }
+    match (tokens.pop(), tokens.is_empty()) {
+        (Some(one), true) => one,
+        (None, _) => Carried::Nothing("the request carries no access token"),
+        (Some(_), false) => Carried::Nothing("the request carries more than one access token"),
+    }
+}
+
+fn refused(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if response.status() == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Whose token it is. Values are percent-encoded where HTTP or a list demands it.
+fn identity(holder: &Holder) -> HeaderMap {
+    let Holder { account, session, device, gateways } = holder;
+    let user = account.identifiers().next().map(|identifier| identifier.as_str().to_owned()).unwrap_or_default();
+    let gateways: Vec<_> = gateways.iter().map(Guid::as_str).map(encoded).collect();
+    let values = [
+        ("x-hearthgate-sub", encoded(account.id.as_str())),
+        ("x-hearthgate-account-number", account.number.to_string()),
+        ("x-hearthgate-username", encoded(&user)),
+        ("x-hearthgate-apikey", encoded(account.apikey.as_str())),
+        ("x-hearthgate-region", encoded(account.region.as_str())),
+        ("x-hearthgate-client-id", encoded(session.audience.id())),
+        ("x-hearthgate-client-kind", session.audience.kind().to_owned()),
+        ("x-hearthgate-sid", encoded(session.id.as_str())),
+        ("x-hearthgate-device-guid", encoded(device.as_ref().map_or("", Guid::as_str))),
+        ("x-hearthgate-gateways", gateways.join(",")),
+    ];
+    let mut headers = HeaderMap::new();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    for (name, value) in values {
+        headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value).expect("nothing but visible ASCII"));
+    }
+    headers
+}
+
+fn encoded(text: &str) -> String {
+    utf8_percent_encode(text, ENCODED).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(headers: &[(&'static str, &[u8])]) -> Carried {
+        let pairs = headers
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a header")));
+        let mut map = HeaderMap::new();
+        for (name, value) in pairs {
+            map.append(name, value);
+        }
+        carried(&map)
+    }
+
+    #[test]
+    fn exactly_one_token_is_found() {
+        assert_eq!(of(&[("authorization", b"Bearer abc")]), Carried::Bearer("abc".into()));
+        assert_eq!(of(&[("authorization", b"bearer  abc ")]), Carried::Bearer("abc".into()));
+        assert_eq!(of(&[("cookie", b"guid=1; aat=\"abc\"")]), Carried::Cookie("abc".into()));
+        assert_eq!(of(&[("cookie", b"guid=1"), ("cookie", b"aat=abc")]), Carried::Cookie("abc".into()));
+        let nothing: [&[(&str, &[u8])]; 9] = [
+            &[],
+            &[("authorization", b"Bearer")],
+            &[("authorization", b"Bearer ")],
+            &[("authorization", b"Basic YTpi")],
+            &[("authorization", b"Bearer abc"), ("authorization", b"Bearer abc")],
+            &[("authorization", b"Bearer abc"), ("cookie", b"aat=abc")],
+            &[("cookie", b"aat=abc; aat=abc")],
+            &[("authorization", b"Bearer \xff")],
+            &[("cookie", b"aat=\xff")],
+        ];
+        for headers in nothing {
+            assert!(matches!(of(headers), Carried::Nothing(_)), "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn values_cannot_leave_their_header() {
+        assert_eq!(encoded("a\r\nX-Evil: 1, \"b\"; 你"), "a%0D%0AX-Evil:%201%2C%20%22b%22%3B%20%E4%BD%A0");
+    }
+}
