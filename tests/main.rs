@@ -21,6 +21,7 @@ mod keeping;
 mod lives;
 mod log;
 mod messages;
+mod mqtt;
 mod one_account;
 mod pages;
 mod real_client;

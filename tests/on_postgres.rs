@@ -23,6 +23,7 @@ mod keeping;
 mod lives;
 mod log;
 mod messages;
+mod mqtt;
 mod nodes;
 mod one_account;
 mod pages;

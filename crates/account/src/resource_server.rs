@@ -110,6 +110,18 @@ impl Core {
         if self.clock.now() < holder.session.access_expires_at { Ok(holder) } else { Err(TokenError::Expired) }
     }
 
+    /// Finds the session of the account with this `apikey` at an application or device, while its access token is good.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn holder_at(&self, apikey: &str, audience: &str) -> Result<Option<Holder>, StoreError> {
+        let now = self.clock.now();
+        let mut found = self.store.holders_at(apikey, audience).await?;
+        found.retain(|holder| now < holder.session.access_expires_at);
+        // An application and a device of one name cannot be told apart.
+        Ok(found.pop().filter(|_| found.is_empty()))
+    }
+
     /// Finds who holds each of these access tokens; `None` for one that is not good. A disabled account or application has no sessions.
     ///
     /// # Errors

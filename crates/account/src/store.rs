@@ -420,6 +420,8 @@ pub trait Store: Send + Sync {
     async fn session_with(&self, access: &TokenHash) -> Result<Option<Session>, StoreError>;
     /// Finds who holds these access tokens, in any order; nobody for one that no session has.
     async fn holders(&self, access: &[TokenHash]) -> Result<Vec<Holder>, StoreError>;
+    /// Finds the account with this `apikey` with its sessions at an application or device called so.
+    async fn holders_at(&self, apikey: &str, audience: &str) -> Result<Vec<Holder>, StoreError>;
     /// Finds the session that has this refresh token, or had it.
     async fn refresh_token(&self, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError>;
     /// Gives a session new tokens, and remembers the refresh token that it had. `false` when that is not the current one any more.

@@ -73,6 +73,12 @@ impl Feed {
         }
     }
 
+    /// Whether it has been stopped.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.seen.borrow().stopped
+    }
+
     /// Ends everybody's following: no more news come.
     pub fn stop(&self) {
         self.seen.send_modify(|seen| seen.stopped = true);

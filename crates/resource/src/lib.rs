@@ -10,29 +10,38 @@ mod failure;
 mod feed;
 mod forward_auth;
 mod introspection;
+mod mqtt;
+mod rabbitmq;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use account::Core;
 use axum::Router;
-use axum::extract::Request;
+use axum::extract::{Request, State};
 use axum::response::Response;
-use axum::routing::{any, get, post};
+use axum::routing::{MethodRouter, any, get, post};
 use tokio::sync::Semaphore;
 use wire::CatchPanicLayer;
 
 use crate::failure::Failure;
 pub use crate::feed::{Feed, Follower, News};
 pub use crate::forward_auth::{Refusals, Refuse};
+pub use crate::mqtt::Mqtt;
+use crate::mqtt::Question;
+pub use crate::rabbitmq::{Management, ManagementError};
+pub use crate::topics::{Template, Topics};
 
 /// How the service works.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub struct Settings {
     /// How long a body may take to arrive.
     pub body_timeout: Duration,
     /// How tokens that are not good are answered to reverse proxies.
     pub refusals: Refusals,
+    /// What MQTT brokers are told, if there is one.
+    pub mqtt: Option<Mqtt>,
 }
 
 /// How many resource servers can follow one node's events.
@@ -54,8 +63,18 @@ pub fn router(core: Arc<Core>, feed: Arc<Feed>, settings: Settings) -> Router {
         .route("/oauth2/introspect", post(introspection::one))
         .route("/oauth2/introspect/batch", post(introspection::many))
         .route("/sessions/events", get(events::follow))
+        .route("/mqtt/rabbitmq/user", rabbitmq(Question::User))
+        .route("/mqtt/rabbitmq/vhost", rabbitmq(Question::VirtualHost))
+        .route("/mqtt/rabbitmq/resource", rabbitmq(Question::Resource))
+        .route("/mqtt/rabbitmq/topic", rabbitmq(Question::Topic))
+        .route("/mqtt/emqx/authenticate", post(mqtt::emqx_authenticate))
+        .route("/mqtt/emqx/authorize", post(mqtt::emqx_authorize))
         .route("/auth/verify", any(forward_auth::verify))
         .method_not_allowed_fallback(async |request: Request| Failure::Method.answer("resource", &request))
         .with_state(service)
         .layer(CatchPanicLayer::custom(|_| -> Response { Failure::Panicked.into() }))
+}
+
+fn rabbitmq(question: Question) -> MethodRouter<Arc<Service>> {
+    post(async move |State(service): State<Arc<Service>>, request: Request| mqtt::rabbitmq(service, question, request).await)
 }

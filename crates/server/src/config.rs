@@ -8,6 +8,7 @@ use std::time::Duration;
 use account::{MasterKey, Region};
 use argon::{Cost, Settings as HashSettings};
 use notify::{MailSettings, Messenger, Outbox, SmsSettings};
+use resource::{Management, Template, Topics};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sql::Limits;
@@ -58,6 +59,8 @@ pub(crate) struct Config {
     sms: Option<SmsSettings>,
     pub ewelink: Ewelink,
     pub fantem: Fantem,
+    /// What MQTT brokers are told.
+    mqtt: Option<Mqtt>,
     /// Each region that is served, with patterns of its host names.
     pub regions: BTreeMap<Region, Vec<String>>,
 }
@@ -138,6 +141,35 @@ pub(crate) struct Fantem {
 }
 
 #[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Mqtt {
+    /// RabbitMQ's virtual host that clients use.
+    #[serde(default = "root")]
+    vhost: String,
+    /// What clients may publish to.
+    #[serde(default)]
+    publish: Vec<String>,
+    /// What clients may subscribe to.
+    #[serde(default)]
+    subscribe: Vec<String>,
+    /// The RabbitMQ that throws clients out whose session has ended.
+    rabbitmq: Option<RabbitMq>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RabbitMq {
+    management: String,
+    user: String,
+    #[serde(skip_serializing)]
+    password: SecretString,
+}
+
+fn root() -> String {
+    "/".into()
+}
+
+#[derive(Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Ewelink {
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
@@ -166,6 +198,7 @@ impl Default for Config {
             sms: None,
             ewelink: Ewelink { max_clock_skew: Duration::from_mins(10) },
             fantem: Fantem::default(),
+            mqtt: None,
             regions: ["cn", "as", "eu", "us"].map(|name| (region(name), patterns(name))).into(),
         }
     }
@@ -263,6 +296,8 @@ impl Config {
             return Err("messages.timeout must be more than 0 and at most 60s, messages.retry_pause more than 0".into());
         }
         self.public_url()?;
+        self.mqtt()?;
+        self.rabbitmq()?;
         self.master_key().map(drop)
     }
 
@@ -295,6 +330,26 @@ impl Config {
             outbox: self.messages.outbox.then(|| outbox.clone()),
         };
         Messenger::new(settings).context(|| "the configuration is wrong".to_owned())
+    }
+
+    /// What MQTT brokers are told, if there is one.
+    pub fn mqtt(&self) -> Result<Option<resource::Mqtt>, Failure> {
+        let Some(mqtt) = &self.mqtt else { return Ok(None) };
+        let parse = |name: &'static str, texts: &[String]| {
+            let templates: Result<Vec<Template>, _> = texts.iter().map(|text| text.parse()).collect();
+            templates.map_err(|wrong| Failure::new(format!("mqtt.{name}: {wrong}")))
+        };
+        let topics = Topics { publish: parse("publish", &mqtt.publish)?, subscribe: parse("subscribe", &mqtt.subscribe)? };
+        Ok(Some(resource::Mqtt { vhost: mqtt.vhost.clone(), topics }))
+    }
+
+    /// The RabbitMQ that throws clients out, if one is configured.
+    pub fn rabbitmq(&self) -> Result<Option<Management>, Failure> {
+        let Some(RabbitMq { management, user, password }) = self.mqtt.as_ref().and_then(|mqtt| mqtt.rabbitmq.as_ref()) else {
+            return Ok(None);
+        };
+        let management = Management::new(management, user.clone(), password.clone());
+        management.map(Some).context(|| "mqtt.rabbitmq.management".to_owned())
     }
 
     /// The URL of the PostgreSQL database, if one is configured.

@@ -105,6 +105,9 @@ impl Server {
         let public = router(&open.core, &feed, &config, public_url)?.merge(watch::public(&health));
         let mut tasks = start_couriers(&open);
         tasks.spawn(Arc::clone(&feed).run());
+        if let Some(rabbitmq) = config.rabbitmq()? {
+            tasks.spawn(rabbitmq.follow(Arc::clone(&feed)));
+        }
         let operator = admin::router(open.operator(&config));
         let watching = watch::router(&health, watch, &mut tasks);
         let serving = listeners.serve(&config, &public, watching, operator)?;
@@ -183,7 +186,7 @@ fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Optio
         allow_forced_rebind: config.fantem.allow_forced_rebind,
     };
     let refusals = resource::Refusals { bearer: ewelink::refuse_token, cookie: fantem::refuse_token };
-    let resource = resource::Settings { body_timeout, refusals };
+    let resource = resource::Settings { body_timeout, refusals, mqtt: config.mqtt()? };
     let router = Router::new()
         .merge(ewelink::router(Arc::clone(core), ewelink))
         .merge(fantem::router(Arc::clone(core), fantem))

@@ -14,6 +14,19 @@ use crate::{accounts, sessions};
 pub(crate) async fn find(connection: &mut AnyConnection, access: &[TokenHash]) -> Result<Vec<Holder>, StoreError> {
     let hashes = access.iter().map(TokenHash::as_str);
     let sessions = select(&mut *connection, sessions::SELECT, "access_hash", hashes).await?;
+    complete(connection, &sessions).await
+}
+
+pub(crate) async fn find_at(connection: &mut AnyConnection, apikey: &str, audience: &str) -> Result<Vec<Holder>, StoreError> {
+    let head = sessions::SELECT;
+    let text = format!("{head} WHERE account = (SELECT number FROM accounts WHERE apikey = $1) AND audience = $2");
+    let query = sqlx::query(AssertSqlSafe(text)).bind(apikey.to_owned()).bind(audience.to_owned());
+    let sessions = query.fetch_all(&mut *connection).await.map_err(failed)?;
+    complete(connection, &sessions).await
+}
+
+/// Adds to sessions whose they are.
+async fn complete(connection: &mut AnyConnection, sessions: &[AnyRow]) -> Result<Vec<Holder>, StoreError> {
     let sessions: Vec<_> = sessions.iter().map(sessions::read).collect::<Result<_, _>>()?;
     let numbers: Vec<_> = sessions.iter().map(|session| session.account.0).collect();
     let accounts = select(&mut *connection, accounts::SELECT, "number", numbers.iter().copied()).await?;

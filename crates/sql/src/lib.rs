@@ -317,6 +317,10 @@ impl Store for SqlStore {
         on!(self.read, connection => holders::find(connection, access))
     }
 
+    async fn holders_at(&self, apikey: &str, audience: &str) -> Result<Vec<Holder>, StoreError> {
+        on!(self.read, connection => holders::find_at(connection, apikey, audience))
+    }
+
     async fn refresh_token(&self, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError> {
         on!(self.read, connection => sessions::find_by_refresh(connection, refresh))
     }

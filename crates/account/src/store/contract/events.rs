@@ -81,6 +81,12 @@ pub async fn holders(store: AnyStore) {
     guids.sort_unstable();
     known.sort_unstable();
     assert_eq!((guids.len(), &guids), (2, &known));
+    let at_phone_again = store.holders_at(anna.apikey.as_str(), "phone").await.unwrap();
+    assert_eq!(at_phone_again.len(), 2, "an application and a device");
+    assert!(at_phone_again.iter().all(|holder| holder.account.number == anna.number && holder.gateways.len() == 2));
+    assert!(store.holders_at(ben.apikey.as_str(), "phone").await.unwrap().is_empty(), "another account's");
+    assert!(store.holders_at("none", "phone").await.unwrap().is_empty());
+    assert!(store.holders_at(anna.apikey.as_str(), "stranger").await.unwrap().is_empty());
     let two = &found[&at_application.id];
     assert_eq!((&two.device, two.gateways.len()), (&None, 2), "an application is no device, whatever it is called");
     let three = &found[&at_stranger.id];
