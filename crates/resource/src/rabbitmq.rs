@@ -18,6 +18,9 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const TRIES: u32 = 5;
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How long a failing store is left alone.
+const RESPITE: Duration = Duration::from_secs(2);
+
 /// The management API of a RabbitMQ, of the version 3.10 or newer.
 pub struct Management {
     client: reqwest::Client,
@@ -59,7 +62,7 @@ impl Management {
                 Ok(follower) => follower,
                 Err(error) => {
                     tracing::warn!(%error, "cannot follow the sessions that end");
-                    tokio::time::sleep(PAUSE).await;
+                    tokio::time::sleep(RESPITE).await;
                     continue;
                 }
             };
