@@ -28,5 +28,7 @@ mod real_client;
 mod resource;
 mod server_life;
 mod support;
+mod throttle;
 mod tls;
+mod traces;
 mod watching;

@@ -11,7 +11,7 @@ use crate::support::app::App;
 use crate::support::calls::md5;
 use crate::support::panel::Panel;
 use crate::support::server::{operate, refuse};
-use crate::support::sinks::{MailSink, Mood, SmsSink};
+use crate::support::sinks::{HttpSink, MailSink, Mood};
 
 const PASSWORD: &str = "correct horse battery";
 
@@ -90,7 +90,7 @@ async fn a_mail_server_that_cannot_be_trusted_gets_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_sms_is_what_the_configuration_says() {
-    let mut sink = SmsSink::start().await;
+    let mut sink = HttpSink::start().await;
     let server = serve(&[
         ("HEARTHGATE_SMS__URL", sink.url.clone()),
         ("HEARTHGATE_SMS__HEADERS", "{ authorization = \"Key gateway-secret\", x-sender = \"Acme\" }".into()),
@@ -113,7 +113,7 @@ async fn an_sms_is_what_the_configuration_says() {
 /// Whatever the gateway does, the answer comes, the code is not lost, and it arrives when the gateway is well again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_code_outlives_a_gateway_that_is_down() {
-    let mut sink = SmsSink::start().await;
+    let mut sink = HttpSink::start().await;
     let mut settings = mail("1");
     settings.push(("HEARTHGATE_SMS__URL", sink.url.clone()));
     settings.push(("HEARTHGATE_MESSAGES__TIMEOUT", "500ms".into()));

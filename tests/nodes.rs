@@ -20,21 +20,26 @@ fn database(test: &str) -> String {
     postgres::database(&format!("nodes_{test}_{}", std::process::id()))
 }
 
-fn node(database: &str) -> Server {
-    Server::dev_with(&[
+fn node(database: &str, settings: &[(&str, &str)]) -> Server {
+    let own = [
         ("HEARTHGATE_STORE", database),
         ("HEARTHGATE_MASTER_KEY", KEY),
         ("HEARTHGATE_HASH__MAX_WAIT", "10m"),
         ("HEARTHGATE_DATABASE__ACQUIRE_TIMEOUT", "10m"),
         ("HEARTHGATE_DATABASE__TIMEOUT", "10m"),
-    ])
+    ];
+    Server::dev_with(&[own.as_slice(), settings].concat())
 }
 
 /// Nodes that start at the same time.
 fn nodes<const N: usize>(test: &str) -> [Server; N] {
+    nodes_with(test, &[])
+}
+
+fn nodes_with<const N: usize>(test: &str, settings: &[(&str, &str)]) -> [Server; N] {
     let database = database(test);
     std::thread::scope(|scope| {
-        let starting = [(); N].map(|()| scope.spawn(|| node(&database)));
+        let starting = [(); N].map(|()| scope.spawn(|| node(&database, settings)));
         starting.map(|starting| starting.join().unwrap())
     })
 }
@@ -98,6 +103,21 @@ async fn nodes_race_for_one_session() {
         good += usize::from(is_in(&App::new(&nodes[1]), at).await);
     }
     assert_eq!(good, 1);
+}
+
+/// Guesses at one account are as many as allowed, on whichever nodes they are made.
+#[tokio::test(flavor = "multi_thread")]
+async fn guesses_on_all_are_five() {
+    let limits = [("HEARTHGATE_THROTTLE__FAILURES", "5"), ("HEARTHGATE_THROTTLE__SOURCE_FAILURES", "5")];
+    let nodes: [Server; 3] = nodes_with("guesses", &limits);
+    let answers = everywhere(&nodes, 50, async |app, guess| {
+        let app = app.from(&format!("127.0.1.{}", 1 + guess));
+        app.v8("/api/user/login", json!({ "phoneNumber": PHONE, "password": "wrong password" })).await
+    })
+    .await;
+    let wrong = answers.iter().filter(|answer| answer.body["error"] == 401).count();
+    let held_back = answers.iter().filter(|answer| answer.status == 429).count();
+    assert_eq!((wrong, held_back), (5, 145));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,7 +243,7 @@ async fn a_session_ended_on_one_is_told_on_all() {
 #[test]
 fn a_node_without_the_key_does_not_start() {
     let database = database("keys");
-    drop(node(&database));
+    drop(node(&database, &[]));
     let folder = TempDir::new().unwrap();
     let data = folder.path().join("data");
     let start = |key: Option<&str>| {
@@ -244,7 +264,7 @@ fn a_node_without_the_key_does_not_start() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_newer_version_may_run_beside() {
     let database = database("versions");
-    let old = node(&database);
+    let old = node(&database, &[]);
     let app = App::new(&old);
     let before = log_in(&app).await;
     for statement in [
@@ -264,7 +284,7 @@ async fn a_newer_version_may_run_beside() {
     assert_eq!(Fantem::new(&old).login(&[]).await.body["code"], 1);
     assert_eq!(app.v8("/api/sms", json!({ "sendType": "0", "to": "+8613100000080" })).await.body["error"], 0);
 
-    let again = node(&database);
+    let again = node(&database, &[]);
     let at = log_in(&App::new(&again)).await.text("/at");
     assert!(is_in(&app, &at).await);
     postgres::psql(&database, "UPDATE settings SET value = '9999' WHERE name = 'needs_migration'").unwrap();

@@ -33,5 +33,6 @@ mod regions;
 mod resource;
 mod server_life;
 mod support;
+mod throttle;
 mod tls;
 mod watching;

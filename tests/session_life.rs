@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use account::{
     Address, Audience, Authenticated, Caller, ChangeError, Client, Clock, CodeWanted, Core, Credential, DeliveryError, Details,
-    Limit, Login, LoginError, MasterKey, Message, NewAccount, Notice, Notifier, ObjectId, Opening, Password, Ports, Profile,
-    Purpose, Refresh, RefreshError, Reset, ResetError, ResetProof, Sending, Standing, SystemRng, Terms, Timestamp, TokenError,
-    TokenLength, Tokens,
+    Limit, Login, LoginError, MasterKey, Message, NewAccount, Notice, Notifier, ObjectId, Opening, Origin, Password, Ports,
+    Profile, Purpose, Refresh, RefreshError, Reset, ResetError, ResetProof, Rules, Sending, Standing, SystemRng, Terms,
+    Timestamp, TokenError, TokenLength, Tokens,
 };
 use argon::{Cost, Hasher, Settings};
 use hmac::{Hmac, KeyInit, Mac};
@@ -234,7 +234,21 @@ impl World {
             notifier: mailbox.clone(),
             directory: None,
         };
-        let core = Core::new(ports, vec!["eu".parse().unwrap()], Duration::from_secs(1), key);
+        let rules = Rules {
+            failures: 1_000_000,
+            source_failures: 1_000_000,
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(1),
+            daily: 1_000_000,
+        };
+        let settings = account::Settings {
+            regions: vec!["eu".parse().unwrap()],
+            retry_pause: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(60),
+            throttle: rules,
+            uniform_errors: false,
+        };
+        let core = Core::new(ports, settings, key);
         for app in APPS {
             let secret = account::ApplicationSecret::parse(&SECRET.replace(' ', "-")).unwrap();
             core.create_application(None, Some(app.parse().unwrap()), Some(secret), Profile::Compat).await.unwrap();
@@ -258,13 +272,18 @@ impl World {
         self.core.authenticate(APPS[app], &[b"x"], &mac.finalize().into_bytes()).await.ok()
     }
 
+    fn origin() -> Origin {
+        Origin { address: [127, 0, 0, 1].into(), request: "test".into() }
+    }
+
     fn client() -> Client {
-        Client { address: [127, 0, 0, 1].into(), app_version: None, os: None }
+        Client { address: Self::origin().address, app_version: None, os: None }
     }
 
     async fn refresh(&self, app: usize, token: &str) -> Result<Pair, RefreshError> {
         let audience = Audience::Application(APPS[app].parse().unwrap());
-        let refresh = Refresh { token, is_theirs: &|session, _| session.audience == audience, terms: TERMS };
+        let refresh =
+            Refresh { token, is_theirs: &|session, _| session.audience == audience, terms: TERMS, origin: &Self::origin() };
         self.core.refresh(&refresh).await.map(|refreshed| Pair::from(&refreshed.tokens))
     }
 
@@ -299,7 +318,7 @@ impl World {
             Event::Change { token } => {
                 let Some((_, pair)) = model.pick(*token) else { return };
                 let (old, new) = (password("password").into(), password("password").digest());
-                let changed = self.core.change_password(&pair.access, &old, new).await;
+                let changed = self.core.change_password(&pair.access, &old, new, &Self::origin()).await;
                 match model.holder(&pair.access) {
                     Some(app) if model.now < model.sessions[&app].access_ends => {
                         changed.unwrap();
@@ -350,6 +369,7 @@ impl World {
             region: None,
             terms: TERMS,
             client: Self::client(),
+            origin: Self::origin(),
             nonce: None,
         };
         match (self.core.login(&login).await, right, model.disabled) {
@@ -365,7 +385,9 @@ impl World {
         self.core.send_code(&wanted).await.unwrap();
         let code = self.mailbox.0.lock().unwrap().take().unwrap();
         let audience = self.authenticated(app).await.unwrap().audience();
-        let reset = Reset { address, proof: ResetProof::Code(&code), password: password("password").digest(), region: None };
+        let origin = Self::origin();
+        let proof = ResetProof::Code(&code);
+        let reset = Reset { address, proof, password: password("password").digest(), region: None, origin: &origin };
         let opening = Opening { audience, terms: TERMS, client: Self::client() };
         match self.core.reset_password_and_log_in(&reset, &opening).await {
             Ok(logged_in) => {

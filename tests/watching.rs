@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::support::server::{Lines, run};
-use crate::support::{Ewelink, Fantem, Server, client};
+use crate::support::{Ewelink, Fantem, Server, client, client_from};
 
 /// The longest that something may take to be noticed on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -313,8 +313,9 @@ async fn ready_follows_the_hashing_queue() {
     let server = Server::dev_with(&costly);
     let ewelink = Ewelink::new(&server);
     let mut logins = JoinSet::new();
-    for _ in 0..20 {
-        let ewelink = ewelink.clone();
+    for number in 1..=20 {
+        // Those that come from one address stand in line before they come to the queue.
+        let ewelink = Ewelink { client: client_from(&format!("127.0.1.{number}")), ..ewelink.clone() };
         logins.spawn(async move {
             loop {
                 ewelink.login(json!({})).await;

@@ -18,6 +18,7 @@ pub struct App {
     pub appid: String,
     pub secret: String,
     client: reqwest::Client,
+    header: Option<(&'static str, String)>,
     seen: Arc<Mutex<BTreeSet<(String, u32)>>>,
 }
 
@@ -29,6 +30,7 @@ impl App {
             appid: APPID.into(),
             secret: SECRET.into(),
             client: crate::support::client(),
+            header: None,
             seen: Arc::default(),
         }
     }
@@ -43,6 +45,16 @@ impl App {
         Self { base: server.http.clone(), ..self.clone() }
     }
 
+    /// The same from another address of the loopback.
+    pub fn from(&self, address: &str) -> Self {
+        Self { client: super::client_from(address), ..self.clone() }
+    }
+
+    /// The same with a header in every request.
+    pub fn with_header(&self, name: &'static str, value: &str) -> Self {
+        Self { header: Some((name, value.to_owned())), ..self.clone() }
+    }
+
     /// Another application.
     pub fn as_application(&self, appid: &str, secret: &str) -> Self {
         Self { appid: appid.into(), secret: secret.into(), ..self.clone() }
@@ -55,7 +67,8 @@ impl App {
 
     fn request(&self, method: Method, path: &str, query: &str) -> RequestBuilder {
         let url = if query.is_empty() { format!("{}{path}", self.base) } else { format!("{}{path}?{query}", self.base) };
-        self.client.request(method, url).header("host", &self.host)
+        let request = self.client.request(method, url).header("host", &self.host);
+        self.header.iter().fold(request, |request, (name, value)| request.header(*name, value))
     }
 
     async fn send(&self, method: Method, path: &str, builder: RequestBuilder) -> Answer {

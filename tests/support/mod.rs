@@ -20,6 +20,12 @@ pub fn client() -> reqwest::Client {
     client_builder().build().unwrap()
 }
 
+/// An HTTP client at an address of the loopback.
+pub fn client_from(address: &str) -> reqwest::Client {
+    let address: std::net::IpAddr = address.parse().unwrap();
+    client_builder().local_address(address).build().unwrap()
+}
+
 /// An HTTP client that still can be changed.
 pub fn client_builder() -> reqwest::ClientBuilder {
     // Another test in the same process may have done so.

@@ -39,6 +39,11 @@ impl Panel {
         Self { base: server.http.clone(), ..self.clone() }
     }
 
+    /// The same from another address of the loopback.
+    pub fn from(&self, address: &str) -> Self {
+        Self { client: super::client_from(address), ..self.clone() }
+    }
+
     /// Every request and code so far.
     pub fn seen(&self) -> BTreeSet<(String, u32)> {
         self.seen.lock().unwrap().clone()
@@ -68,12 +73,19 @@ impl Panel {
 
     /// The status of whatever is answered, be it a page.
     pub async fn status(&self, method: Method, path: &str, parameters: &[(&str, &str)]) -> u16 {
+        self.visit(method, path, parameters).await.0
+    }
+
+    /// The status of a page, and when to try again.
+    pub async fn visit(&self, method: Method, path: &str, parameters: &[(&str, &str)]) -> (u16, Option<u64>) {
         let url = format!("{}{path}", self.base);
         let request = match method {
             Method::GET => self.client.get(format!("{url}?{}", form(parameters))),
             method => self.client.request(method, url).header("content-type", FORM).body(form(parameters)),
         };
-        request.send().await.unwrap().status().as_u16()
+        let response = request.send().await.unwrap();
+        let retry_after = response.headers().get("retry-after").map(|seconds| seconds.to_str().unwrap().parse().unwrap());
+        (response.status().as_u16(), retry_after)
     }
 
     async fn send(&self, method: Method, path: &str, query: &str, body: String, content_type: &str) -> Reply {

@@ -20,6 +20,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A cheap hash: what is tested is everything around it.
 const CHEAP: [(&str, &str); 2] = [("HEARTHGATE_HASH__MEMORY_KIB", "8"), ("HEARTHGATE_HASH__ITERATIONS", "1")];
 
+/// As many wrong guesses as a test likes, all of which come from one address.
+const PATIENT: [(&str, &str); 3] = [
+    ("HEARTHGATE_THROTTLE__FAILURES", "1000000"),
+    ("HEARTHGATE_THROTTLE__SOURCE_FAILURES", "1000000"),
+    ("HEARTHGATE_THROTTLE__DAILY", "1000000"),
+];
+
 /// `hearthgate` with these arguments, on a data folder and the database that belongs to it.
 pub fn hearthgate_on(data: &Path, arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = hearthgate(arguments);
@@ -49,7 +56,7 @@ fn name_of(data: &Path) -> String {
 /// `hearthgate` with these arguments.
 pub fn hearthgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hearthgate"));
-    command.args(arguments).envs(CHEAP);
+    command.args(arguments).envs(CHEAP).envs(PATIENT);
     command
 }
 

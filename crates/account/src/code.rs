@@ -9,10 +9,12 @@ use crate::core::Core;
 use crate::directory::Whereabouts;
 use crate::language::Language;
 use crate::message::{Address, Confidential, DeliveryError, Message, Notice};
+use crate::origin::Origin;
 use crate::random::{self, Rng};
 use crate::region::Region;
 use crate::store::{Mailed, Mailing, NewCode, StoreError};
 use crate::text::Malformed;
+use crate::throttle::{GuessError, Permit, Subject};
 use crate::time::Timestamp;
 
 /// How often a code can be tried before it is of no use.
@@ -131,6 +133,9 @@ pub enum CodeError {
     /// Its time is over.
     #[error("the code has expired")]
     Expired,
+    /// It was not compared with anything.
+    #[error(transparent)]
+    Guess(#[from] GuessError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -228,7 +233,33 @@ impl Core {
     ///
     /// # Errors
     /// [`CodeError`].
-    pub async fn check_code(&self, purpose: Purpose, address: &Address, code: &str) -> Result<ProvenCode, CodeError> {
+    pub async fn check_code(
+        &self,
+        purpose: Purpose,
+        address: &Address,
+        code: &str,
+        origin: &Origin,
+    ) -> Result<ProvenCode, CodeError> {
+        let identifier = address.identifier();
+        let account = self.store.account_named(&identifier).await?;
+        let subject = account.as_ref().map_or(Subject::Nobody(&identifier), Subject::Account);
+        let permit = self.permit(self.guess(subject, origin, None)).await?;
+        let compared = self.compare_code(&permit, purpose, address, code).await;
+        if !matches!(compared, Err(CodeError::Wrong)) {
+            // Whoever reads the account's mail or phone is at home where it says so.
+            self.was_right(&permit, compared.is_ok() && account.is_some()).await?;
+        }
+        compared
+    }
+
+    /// Compares a code, which is a guess that was permitted.
+    pub(crate) async fn compare_code(
+        &self,
+        _permit: &Permit,
+        purpose: Purpose,
+        address: &Address,
+        code: &str,
+    ) -> Result<ProvenCode, CodeError> {
         let stored = self.store.take_try(purpose, address, TRIES).await?.ok_or(CodeError::Wrong)?;
         let hash = self.key.code_hash(purpose, address, code);
         if !bool::from(hash.as_bytes().ct_eq(stored.hash.as_bytes())) {

@@ -14,7 +14,9 @@ use crate::random::Rng;
 use crate::region::Region;
 use crate::session::Audience;
 use crate::store::{Store, StoreError};
+use crate::throttle::Rules;
 use crate::time::Clock;
+use crate::turns::Turns;
 
 /// Everything that is decided about accounts is decided here, whichever dialect asks.
 pub struct Core {
@@ -24,11 +26,25 @@ pub struct Core {
     pub(crate) rng: Arc<dyn Rng>,
     pub(crate) notifier: Arc<dyn Notifier>,
     pub(crate) directory: Option<Arc<dyn Directory>>,
-    /// The regions whose accounts are in the store.
-    pub(crate) regions: Vec<Region>,
-    /// The pause before a message is tried a second time; it doubles with each try.
-    pub(crate) retry_pause: Duration,
+    pub(crate) settings: Settings,
     pub(crate) key: MasterKey,
+    /// Who waits for the same lane on this node.
+    pub(crate) turns: Arc<Turns>,
+}
+
+/// What an operator decides about the core.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The regions whose accounts are in the store.
+    pub regions: Vec<Region>,
+    /// The pause before a message is tried a second time; it doubles with each try.
+    pub retry_pause: Duration,
+    /// How much guessing is forgiven.
+    pub throttle: Rules,
+    /// The longest that anybody is let wait for those who guess in the same lane.
+    pub longest_wait: Duration,
+    /// Whether whoever logs in to an account that does not exist hears that the password is wrong.
+    pub uniform_errors: bool,
 }
 
 /// What the core needs of the world.
@@ -86,12 +102,12 @@ pub enum AuthenticateError {
 }
 
 impl Core {
-    /// Puts the core together with its ports. `regions` are those whose accounts are in the store; `retry_pause` is the pause before a
-    /// message is tried a second time.
+    /// Puts the core together with its ports.
     #[must_use]
-    pub fn new(ports: Ports, regions: Vec<Region>, retry_pause: Duration, key: MasterKey) -> Self {
+    pub fn new(ports: Ports, settings: Settings, key: MasterKey) -> Self {
         let Ports { store, hasher, clock, rng, notifier, directory } = ports;
-        Self { store, hasher, clock, rng, notifier, directory, regions, retry_pause, key }
+        let turns = Arc::new(Turns::new(settings.longest_wait));
+        Self { store, hasher, clock, rng, notifier, directory, settings, key, turns }
     }
 
     /// The clock that decides.

@@ -86,7 +86,7 @@ impl Core {
     /// Whether accounts of a region are in this core's store.
     #[must_use]
     pub fn serves(&self, region: &Region) -> bool {
-        self.regions.contains(region)
+        self.settings.regions.contains(region)
     }
 
     /// Where the account with an identifier is. `asked` is the region that was asked; `None` means every one that is served here.
@@ -172,7 +172,7 @@ impl Core {
     pub async fn sweep_directory(&self, since: Timestamp) -> Result<u64, OperatorError> {
         let directory = self.directory.as_ref().ok_or(OperatorError::NoDirectory)?;
         let mut swept = 0;
-        for region in &self.regions {
+        for region in &self.settings.regions {
             swept += directory.sweep(region, since).await?;
         }
         Ok(swept)
@@ -208,7 +208,8 @@ impl Core {
             return Err(MoveError::OtherKey);
         }
         // A move that was interrupted has set the region already.
-        let home = if self.serves(&account.region) { &account.region } else { self.regions.first().unwrap_or(&account.region) };
+        let home =
+            if self.serves(&account.region) { &account.region } else { self.settings.regions.first().unwrap_or(&account.region) };
         self.leave_region(account, region).await?;
         // As it was left: nobody changes it here any more.
         let moved = self.find_account(&account.number.to_string()).await?;

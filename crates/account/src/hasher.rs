@@ -58,3 +58,14 @@ pub enum HashError {
     #[error("cannot hash: {0}")]
     Broken(String),
 }
+
+impl HashError {
+    /// When to try again, if that is known.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Overloaded { retry_after } => Some(*retry_after),
+            Self::Broken(_) => None,
+        }
+    }
+}

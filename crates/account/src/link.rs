@@ -8,7 +8,9 @@ use crate::core::Core;
 use crate::identifier::{Email, Identifier};
 use crate::language::Language;
 use crate::message::{Address, Confidential, Message, Notice};
+use crate::origin::Origin;
 use crate::store::{AccountChange, Changed, Mailed, Mailing, Spend, StoreError};
+use crate::throttle::GuessError;
 use crate::time::Timestamp;
 use crate::token::{Token, TokenHash, TokenLength};
 
@@ -62,6 +64,9 @@ pub enum LinkError {
     /// It was used before.
     #[error("the link was used before")]
     Used,
+    /// It was not compared with anything.
+    #[error(transparent)]
+    Guess(#[from] GuessError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -177,11 +182,12 @@ impl Core {
         purpose: LinkPurpose,
         email: &Email,
         token: &str,
+        origin: &Origin,
     ) -> Result<(Account, Result<Link, LinkError>), LinkError> {
-        let link = self.store.link(&TokenHash::of(token)).await?.filter(|link| link.purpose == purpose);
-        let link = link.ok_or(LinkError::Unknown)?;
-        let account = self.store.account(link.account).await?.filter(|account| account.email.as_ref() == Some(email));
-        let account = account.ok_or(LinkError::Unknown)?;
+        let Some((account, link)) = self.find_link(purpose, email, token).await? else {
+            self.presented_nothing(origin).await?;
+            return Err(LinkError::Unknown);
+        };
         let state = if link.used {
             Err(LinkError::Used)
         } else if self.clock.now() >= link.expires_at {
@@ -192,13 +198,20 @@ impl Core {
         Ok((account, state))
     }
 
+    async fn find_link(&self, purpose: LinkPurpose, email: &Email, token: &str) -> Result<Option<(Account, Link)>, StoreError> {
+        let link = self.store.link(&TokenHash::of(token)).await?.filter(|link| link.purpose == purpose);
+        let Some(link) = link else { return Ok(None) };
+        let account = self.store.account(link.account).await?.filter(|account| account.email.as_ref() == Some(email));
+        Ok(account.map(|account| (account, link)))
+    }
+
     /// Activates the account that an activation link belongs to.
     ///
     /// # Errors
     /// [`LinkError`].
-    pub async fn activate(&self, email: &Email, token: &str) -> Result<Activated, LinkError> {
+    pub async fn activate(&self, email: &Email, token: &str, origin: &Origin) -> Result<Activated, LinkError> {
         for _ in 0..crate::login::ATTEMPTS {
-            let (account, link) = self.open_link(LinkPurpose::Activate, email, token).await?;
+            let (account, link) = self.open_link(LinkPurpose::Activate, email, token, origin).await?;
             let link = match link {
                 Ok(link) => link,
                 Err(LinkError::Used) => return Ok(Activated::Before(account)),

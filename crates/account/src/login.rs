@@ -11,10 +11,12 @@ use crate::directory::Whereabouts;
 use crate::hasher::{HashError, Verdict};
 use crate::identifier::Identifier;
 use crate::message::Address;
+use crate::origin::Origin;
 use crate::password::{Candidate, Verifier};
 use crate::region::Region;
 use crate::session::{Audience, Client, Opening, Session, Terms, Tokens};
 use crate::store::{LoginCommit, LoginDone, LoginOutcome, StoreError};
+use crate::throttle::{GuessError, Permit, Subject};
 use crate::time::Timestamp;
 use crate::token::Token;
 
@@ -36,6 +38,8 @@ pub struct Login {
     pub terms: Terms,
     /// The program at the other end.
     pub client: Client,
+    /// Where the request comes from.
+    pub origin: Origin,
     /// A text that may reach the password check only once for this caller, and for how long it is remembered.
     pub nonce: Option<(String, Duration)>,
 }
@@ -77,6 +81,13 @@ impl Caller {
             Self::Panel { serial, .. } | Self::Device { serial } => Audience::Device(serial.clone()),
         }
     }
+
+    fn device(&self) -> Option<&Serial> {
+        match self {
+            Self::Application(_) => None,
+            Self::Panel { serial, .. } | Self::Device { serial } => Some(serial),
+        }
+    }
 }
 
 /// A login that succeeded and is durable.
@@ -116,6 +127,9 @@ pub enum LoginError {
     /// The same nonce has reached the password check before.
     #[error("the request was sent before")]
     Replayed,
+    /// It was not compared with anything.
+    #[error(transparent)]
+    Guess(#[from] GuessError),
     /// The password is wrong.
     #[error("wrong password")]
     PasswordWrong,
@@ -154,6 +168,7 @@ pub enum LoginError {
 impl From<CodeError> for LoginError {
     fn from(error: CodeError) -> Self {
         match error {
+            CodeError::Guess(error) => Self::Guess(error),
             CodeError::Store(error) => Self::Store(error),
             error => Self::CodeWrong(error),
         }
@@ -165,6 +180,14 @@ pub(crate) fn unsteady() -> StoreError {
     StoreError::Contended("the account never held still long enough".into())
 }
 
+/// What became of a proven login.
+enum Concluded {
+    /// It is true.
+    LoggedIn(Box<LoggedIn>),
+    /// What was proven is not what the account, as it is now, asks for.
+    OutOfDate(Box<Account>),
+}
+
 /// What has been proven.
 enum Proof {
     /// The password was right for this verifier.
@@ -172,6 +195,8 @@ enum Proof {
         verifier: Verifier,
         /// The verifier to put in its place, if it is outdated.
         renewed: Option<Verifier>,
+        /// The guess that it was.
+        permit: Permit,
     },
     /// The code was right.
     Code(ProvenCode),
@@ -199,6 +224,14 @@ impl Proof {
             Self::Code(code) => Some(code),
         }
     }
+
+    fn permit(&self) -> Option<&Permit> {
+        match self {
+            Self::Password { permit, .. } => Some(permit),
+            // What was counted for it was taken back when it was right.
+            Self::Code(_) => None,
+        }
+    }
 }
 
 impl Core {
@@ -214,20 +247,53 @@ impl Core {
         let device = self.admit(&login.caller).await?;
         let mut account = self.locate(login).await?;
         self.refuse_replay(login).await?;
-        let mut proof = self.check_credential(login, &account).await?;
         for _ in 0..ATTEMPTS {
+            let proof = self.check_credential(login, &account).await?;
+            let concluded = self.conclude(login, device.as_ref(), account, &proof).await;
+            match (concluded, proof.permit()) {
+                (Ok(Concluded::LoggedIn(logged_in)), _) => return Ok(*logged_in),
+                (Ok(Concluded::OutOfDate(changed)), permit) => {
+                    self.forgive(permit).await?;
+                    account = *changed;
+                }
+                (Err(error), permit) => {
+                    // It is refused for what it is, whether or not this can be noted.
+                    drop(self.forgive(permit).await);
+                    return Err(error);
+                }
+            }
+        }
+        Err(unsteady().into())
+    }
+
+    /// Makes a proven login true, on the account as it is then.
+    async fn conclude(
+        &self,
+        login: &Login,
+        device: Option<&Device>,
+        mut account: Account,
+        proof: &Proof,
+    ) -> Result<Concluded, LoginError> {
+        for _ in 0..ATTEMPTS {
+            if !proof.holds_for(&account) {
+                return Ok(Concluded::OutOfDate(Box::new(account)));
+            }
             self.check_standing(&account)?;
-            if let Some(logged_in) = self.commit(login, device.as_ref(), &account, &proof).await? {
-                return Ok(logged_in);
+            if let Some(logged_in) = self.commit(login, device, &account, proof).await? {
+                return Ok(Concluded::LoggedIn(Box::new(logged_in)));
             }
             // What it was decided on has changed meanwhile: decide anew. The proof holds as long as the verifier does.
             self.check_caller(&login.caller).await?;
             account = self.locate(login).await?;
-            if !proof.holds_for(&account) {
-                proof = self.check_credential(login, &account).await?;
-            }
         }
         Err(unsteady().into())
+    }
+
+    async fn forgive(&self, permit: Option<&Permit>) -> Result<(), StoreError> {
+        match permit {
+            Some(permit) => self.was_right(permit, false).await,
+            None => Ok(()),
+        }
     }
 
     /// Checks what the login comes from, before anything about the account.
@@ -257,11 +323,12 @@ impl Core {
             Whereabouts::Here(account) => Ok(*account),
             Whereabouts::In(region) => Err(LoginError::OtherRegion(region)),
             Whereabouts::Nowhere => {
-                // An unknown account costs what a wrong password costs.
+                // An unknown account costs what a wrong password costs, and counts like one.
                 if let Credential::Password(candidate) = &login.credential {
-                    self.hasher.verify(candidate.clone(), None).await?;
+                    let guess = self.guess(Subject::Nobody(&login.identifier), &login.origin, login.caller.device());
+                    self.compare(guess, candidate, None).await?;
                 }
-                Err(LoginError::AccountUnknown)
+                Err(if self.settings.uniform_errors { LoginError::PasswordWrong } else { LoginError::AccountUnknown })
             }
         }
     }
@@ -274,20 +341,30 @@ impl Core {
 
     async fn check_credential(&self, login: &Login, account: &Account) -> Result<Proof, LoginError> {
         match (&login.credential, Address::try_from(login.identifier.clone())) {
-            (Credential::Password(candidate), _) => self.check_password(candidate, account).await,
-            (Credential::Code(code), Ok(address)) => Ok(Proof::Code(self.check_code(Purpose::LogIn, &address, code).await?)),
+            (Credential::Password(candidate), _) => self.check_password(candidate, account, login).await,
+            (Credential::Code(code), Ok(address)) => {
+                Ok(Proof::Code(self.check_code(Purpose::LogIn, &address, code, &login.origin).await?))
+            }
             (Credential::Code(_), Err(_)) => Err(LoginError::CodeWrong(CodeError::Wrong)),
         }
     }
 
-    async fn check_password(&self, candidate: &Candidate, account: &Account) -> Result<Proof, LoginError> {
+    async fn check_password(&self, candidate: &Candidate, account: &Account, login: &Login) -> Result<Proof, LoginError> {
         let verifier = account.verifier.clone();
-        let renewed = match self.hasher.verify(candidate.clone(), Some(verifier.clone())).await? {
+        let guess = self.guess(Subject::Account(account), &login.origin, login.caller.device());
+        let (verdict, permit) = self.compare(guess, candidate, Some(&verifier)).await?;
+        let renewed = match verdict {
             Verdict::Wrong => return Err(LoginError::PasswordWrong),
             Verdict::Right => None,
-            Verdict::RightButOutdated => Some(self.hasher.hash(candidate.digest().clone()).await?),
+            Verdict::RightButOutdated => match self.hasher.hash(candidate.digest().clone()).await {
+                Ok(renewed) => Some(renewed),
+                Err(error) => {
+                    self.was_right(&permit, false).await?;
+                    return Err(error.into());
+                }
+            },
         };
-        Ok(Proof::Password { verifier, renewed })
+        Ok(Proof::Password { verifier, renewed, permit })
     }
 
     /// Checks what only the owner may hear of.
@@ -322,6 +399,7 @@ impl Core {
             bind: bind.as_ref().map(|gateway| &gateway.serial),
             verifier: proof.renewed(),
             spend: proof.spend(),
+            right: proof.permit().map(|permit| permit.right(true, &self.settings.throttle, self.clock.now())),
         };
         match self.store.commit_login(commit).await? {
             LoginOutcome::Done(done) => {

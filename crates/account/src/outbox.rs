@@ -86,7 +86,7 @@ impl Core {
     /// After a pause that doubles each time, as long as the message is of use.
     fn next_try(&self, queued: &Queued) -> Option<Timestamp> {
         let doublings = u32::try_from(queued.attempts.max(1) - 1).unwrap_or(u32::MAX).min(16);
-        let pause = self.retry_pause.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
+        let pause = self.settings.retry_pause.saturating_mul(1 << doublings).min(LONGEST_PAUSE);
         let at = self.clock.now().plus(pause);
         (at < queued.expires_at).then_some(at)
     }

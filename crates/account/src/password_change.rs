@@ -13,10 +13,12 @@ use crate::language::Language;
 use crate::link::{Link, LinkError, LinkPurpose};
 use crate::login::{ATTEMPTS, LoggedIn, unsteady};
 use crate::message::{Address, Message, Notice, Queued};
+use crate::origin::Origin;
 use crate::password::{Candidate, PasswordDigest};
 use crate::region::Region;
 use crate::session::{Opening, Session};
 use crate::store::{AccountChange, Changed, Ending, Spend, StoreError};
+use crate::throttle::GuessError;
 use crate::token_check::TokenError;
 
 /// How long it is tried to tell a person of a change.
@@ -33,6 +35,8 @@ pub struct Reset<'a> {
     pub password: PasswordDigest,
     /// The region that was asked; `None` where every region served here is meant.
     pub region: Option<Region>,
+    /// Where the request comes from.
+    pub origin: &'a Origin,
 }
 
 /// How whoever wants a new password proves the address.
@@ -85,6 +89,9 @@ pub enum ChangeError {
     /// The old password is wrong.
     #[error("wrong password")]
     PasswordWrong,
+    /// It was not compared with anything.
+    #[error(transparent)]
+    Guess(#[from] GuessError),
     /// Hashing is overloaded or broken.
     #[error(transparent)]
     Hash(#[from] HashError),
@@ -122,9 +129,11 @@ impl Core {
     async fn set_anew(&self, reset: &Reset<'_>, session: Option<&Session>) -> Result<Account, ResetError> {
         let mut account = self.resettable(reset).await?;
         let proven = match (reset.proof, &reset.address) {
-            (ResetProof::Code(code), address) => Proven::Code(self.check_code(Purpose::Reset, address, code).await?),
+            (ResetProof::Code(code), address) => {
+                Proven::Code(self.check_code(Purpose::Reset, address, code, reset.origin).await?)
+            }
             (ResetProof::Link(token), Address::Email(email)) => {
-                Proven::Link(self.open_link(LinkPurpose::Reset, email, token).await?.1?)
+                Proven::Link(self.open_link(LinkPurpose::Reset, email, token, reset.origin).await?.1?)
             }
             (ResetProof::Link(_), Address::Phone(_)) => return Err(LinkError::Unknown.into()),
         };
@@ -184,12 +193,20 @@ impl Core {
     ///
     /// # Errors
     /// [`ChangeError`]; then nothing was changed.
-    pub async fn change_password(&self, access: &str, old: &Candidate, new: PasswordDigest) -> Result<Account, ChangeError> {
+    pub async fn change_password(
+        &self,
+        access: &str,
+        old: &Candidate,
+        new: PasswordDigest,
+        origin: &Origin,
+    ) -> Result<Account, ChangeError> {
         let mut verifier = None;
         for _ in 0..ATTEMPTS {
             let (account, session) = self.session(access).await?;
-            if let Verdict::Wrong = self.hasher.verify(old.clone(), Some(account.verifier.clone())).await? {
-                return Err(ChangeError::PasswordWrong);
+            let guess = self.guess_within(&account, &session.id, origin);
+            match self.compare(guess, old, Some(&account.verifier)).await? {
+                (Verdict::Wrong, _) => return Err(ChangeError::PasswordWrong),
+                (_, permit) => self.was_right(&permit, false).await?,
             }
             let renewed = match verifier.take() {
                 Some(verifier) => verifier,

@@ -7,10 +7,12 @@
 use crate::account::Account;
 use crate::core::Core;
 use crate::login::{ATTEMPTS, unsteady};
+use crate::origin::Origin;
 use crate::random;
 use crate::session::{Session, Terms, Tokens};
 use crate::session_event::EndReason;
 use crate::store::{RefreshToken, Rotation, StoreError};
+use crate::throttle::GuessError;
 use crate::time::Timestamp;
 use crate::token::{Token, TokenHash};
 
@@ -22,6 +24,8 @@ pub struct Refresh<'a> {
     pub is_theirs: &'a (dyn Fn(&Session, Option<&SpentToken>) -> bool + Send + Sync),
     /// What the dialect promises.
     pub terms: Terms,
+    /// Where the request comes from.
+    pub origin: &'a Origin,
 }
 
 /// A session with new tokens.
@@ -47,6 +51,9 @@ pub enum RefreshError {
     /// It was used before: the session was ended.
     #[error("the refresh token was used before; the session was ended")]
     Reused,
+    /// It was not compared with anything.
+    #[error(transparent)]
+    Guess(#[from] GuessError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -77,14 +84,14 @@ impl Core {
     pub async fn refresh(&self, refresh: &Refresh<'_>) -> Result<Refreshed, RefreshError> {
         let hash = TokenHash::of(refresh.token);
         for _ in 0..ATTEMPTS {
-            let found = self.store.refresh_token(&hash).await?.ok_or(RefreshError::Unknown)?;
-            let theirs = match &found {
+            let theirs = |found: &RefreshToken| match found {
                 RefreshToken::Current(session) => (refresh.is_theirs)(session, None),
                 RefreshToken::Spent(session, spent) => (refresh.is_theirs)(session, Some(spent)),
             };
-            if !theirs {
+            let Some(found) = self.store.refresh_token(&hash).await?.filter(theirs) else {
+                self.presented_nothing(refresh.origin).await?;
                 return Err(RefreshError::Unknown);
-            }
+            };
             let done = match found {
                 RefreshToken::Current(session) => self.rotate(refresh, session).await?,
                 RefreshToken::Spent(session, spent) => Some(self.repeat(refresh, session, &spent).await?),

@@ -10,6 +10,7 @@ use crate::identifier::{Identifier, UserName};
 use crate::link::{LinkForm, LinkPurpose};
 use crate::login::LoggedIn;
 use crate::message::{Address, DeliveryError};
+use crate::origin::Origin;
 use crate::password::PasswordDigest;
 use crate::region::Region;
 use crate::session::{Opening, Session};
@@ -34,6 +35,8 @@ pub struct Registration<'a> {
     pub details: Details,
     /// How the address is proven.
     pub proof: RegistrationProof<'a>,
+    /// Where the request comes from.
+    pub origin: &'a Origin,
 }
 
 /// How whoever registers proves that the address is theirs.
@@ -118,6 +121,8 @@ impl Core {
         let (mut session, tokens) = self.begin_session(opening, NOT_YET);
         let account = self.admit_newcomer(registration, Some(&session)).await?.account;
         session.account = account.number;
+        // The account is there, whether or not this can be noted.
+        drop(self.know(&account, registration.origin).await);
         Ok(LoggedIn { account, session, tokens, previous_ended_at: None })
     }
 
@@ -128,7 +133,9 @@ impl Core {
     ) -> Result<Registered, RegisterError> {
         self.check_names(registration).await?;
         let code = match &registration.proof {
-            RegistrationProof::Code(code) => Some(self.check_code(Purpose::Register, &registration.address, code).await?),
+            RegistrationProof::Code(code) => {
+                Some(self.check_code(Purpose::Register, &registration.address, code, registration.origin).await?)
+            }
             RegistrationProof::Link { .. } => None,
         };
         let verifier = self.hasher.hash(registration.password.clone()).await?;

@@ -5,10 +5,12 @@ use subtle::ConstantTimeEq;
 use crate::account::Account;
 use crate::core::Core;
 use crate::device::Guid;
+use crate::origin::Origin;
 use crate::random::{self, Rng};
 use crate::session::Session;
 use crate::store::StoreError;
 use crate::text::{Malformed, plain, text_type};
+use crate::throttle::GuessError;
 use crate::time::Timestamp;
 use crate::token::TokenHash;
 use crate::token_check::TokenError;
@@ -69,6 +71,9 @@ pub enum ResourceServerError {
     /// It is not its secret.
     #[error("the resource server's secret is wrong")]
     Secret,
+    /// It was not compared with anything.
+    #[error(transparent)]
+    Guess(#[from] GuessError),
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -92,13 +97,24 @@ impl Core {
     ///
     /// # Errors
     /// [`ResourceServerError`].
-    pub async fn authenticate_resource_server(&self, id: &str, secret: &str) -> Result<ResourceServer, ResourceServerError> {
-        let id = id.parse().map_err(|_| ResourceServerError::Unknown)?;
-        let server = self.store.resource_server(&id).await?.ok_or(ResourceServerError::Unknown)?;
-        if !server.knows(secret, self.clock.now()) {
-            return Err(ResourceServerError::Secret);
-        }
-        if server.enabled { Ok(server) } else { Err(ResourceServerError::Disabled) }
+    pub async fn authenticate_resource_server(
+        &self,
+        id: &str,
+        secret: &str,
+        origin: &Origin,
+    ) -> Result<ResourceServer, ResourceServerError> {
+        let server = match id.parse() {
+            Ok(id) => self.store.resource_server(&id).await?,
+            Err(_) => None,
+        };
+        let wrong = match server {
+            Some(server) if !server.knows(secret, self.clock.now()) => ResourceServerError::Secret,
+            Some(server) if server.enabled => return Ok(server),
+            Some(_) => return Err(ResourceServerError::Disabled),
+            None => ResourceServerError::Unknown,
+        };
+        self.presented_nothing(origin).await?;
+        Err(wrong)
     }
 
     /// Finds who holds this access token. A disabled account or application has no sessions.

@@ -20,6 +20,7 @@ use crate::region::Region;
 use crate::resource_server::{Holder, ResourceServer, ResourceServerId};
 use crate::session::{Audience, Session};
 use crate::session_event::{EndReason, SessionEvent};
+use crate::throttle::{Count, Guess, Guessed, Lane, Right, Rules, Tally};
 use crate::time::Timestamp;
 use crate::token::TokenHash;
 use crate::version::AppVersion;
@@ -84,6 +85,8 @@ pub struct LoginCommit<'a> {
     pub verifier: Option<&'a Verifier>,
     /// The code that proved the login, to be used up by it.
     pub spend: Option<&'a ProvenCode>,
+    /// The guess at the password, which was right.
+    pub right: Option<Right<'a>>,
 }
 
 /// What became of a login.
@@ -443,6 +446,18 @@ pub trait Store: Send + Sync {
     async fn take_try(&self, purpose: Purpose, address: &Address, most: i64) -> Result<Option<StoredCode>, StoreError>;
     /// Gives a try back.
     async fn return_try(&self, code: &ProvenCode) -> Result<(), StoreError>;
+    /// What is counted in the lanes of a guess.
+    async fn tally(&self, guess: &Guess) -> Result<Tally, StoreError>;
+    /// Counts a guess as a failure, as [`Tally::count`] decides.
+    async fn take_guess(&self, guess: &Guess, rules: &Rules, now: Timestamp) -> Result<Guessed, StoreError>;
+    /// Takes back that a guess was counted as a failure.
+    async fn return_guess(&self, right: Right<'_>) -> Result<(), StoreError>;
+    /// Notes that whoever makes such guesses has its own lanes.
+    async fn know(&self, guess: &Guess, now: Timestamp) -> Result<(), StoreError>;
+    /// Lists by name the lanes in which failures are counted, all or those of a subject.
+    async fn lanes(&self, subject: Option<&Lane>, page: Page<Lane>) -> Result<Vec<(Lane, Count)>, StoreError>;
+    /// Forgets the failures in all lanes of a subject, or in a source's; who has been let in stays known. Says in how many there were any.
+    async fn clear_lanes(&self, subject: &Lane) -> Result<u64, StoreError>;
     /// Finds a link.
     async fn link(&self, hash: &TokenHash) -> Result<Option<Link>, StoreError>;
 

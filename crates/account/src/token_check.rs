@@ -4,6 +4,7 @@ use crate::account::{Account, AccountNumber, Details};
 use crate::code::{CodeError, Purpose};
 use crate::core::Core;
 use crate::message::Address;
+use crate::origin::Origin;
 use crate::session::Session;
 use crate::session_event::EndReason;
 use crate::store::{Changed, Spend, StoreError};
@@ -76,15 +77,16 @@ impl Core {
     ///
     /// # Errors
     /// [`CloseError`]; then the account is as it was.
-    pub async fn close_account(&self, access: &str, code: &str) -> Result<AccountNumber, CloseError> {
-        let (account, _) = self.session(access).await?;
+    pub async fn close_account(&self, access: &str, code: &str, origin: &Origin) -> Result<AccountNumber, CloseError> {
+        let (account, session) = self.session(access).await?;
+        let permit = self.permit(self.guess_within(&account, &session.id, origin)).await.map_err(CodeError::from)?;
         let begun = self.clock.now();
         let phone = account.phone.clone().map(Address::Phone);
         let email = account.email.clone().map(Address::Email);
         let mut wrong = CodeError::Wrong;
         // The code went to either address.
         for address in [phone, email].into_iter().flatten() {
-            match self.check_code(Purpose::Close, &address, code).await {
+            match self.compare_code(&permit, Purpose::Close, &address, code).await {
                 Ok(proven) => match self.store.delete_account(account.number, Spend::Code(&proven), self.clock.now()).await? {
                     Changed::Done => {
                         self.forget_in_directory(&account, begun).await;
@@ -96,6 +98,9 @@ impl Core {
                 Err(CodeError::Wrong) => {}
                 Err(error) => wrong = error,
             }
+        }
+        if !matches!(wrong, CodeError::Wrong) {
+            self.was_right(&permit, false).await?;
         }
         Err(wrong.into())
     }

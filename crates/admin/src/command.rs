@@ -1,5 +1,6 @@
 //! The commands.
 
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use account::{
@@ -71,6 +72,9 @@ pub enum Command {
     /// Sessions
     #[command(subcommand)]
     Session(SessionCommand),
+    /// Wrong guesses: who is held back, and for how long
+    #[command(subcommand)]
+    Throttle(ThrottleCommand),
     /// Regions: where accounts are registered
     #[command(subcommand)]
     Region(RegionCommand),
@@ -426,6 +430,31 @@ pub enum SessionCommand {
     },
 }
 
+/// What can be done about wrong guesses.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum ThrottleCommand {
+    /// List where wrong guesses are counted: `account/…` and `nobody/…` for all who guess at an account or an unknown name,
+    /// `account/…/from/…`, `/on/…` and `/in/…` for its owner's address, device and session, `from/…` and `tokens/…` for an address
+    List {
+        /// Only those at this account (number, user name, e-mail address or +phone), or at a name that no account has
+        #[arg(long)]
+        account: Option<String>,
+        /// Which part of the list.
+        #[command(flatten)]
+        paging: Paging,
+    },
+    /// Forget wrong guesses, so that nobody has to wait for them any more
+    #[command(group = ArgGroup::new("of").required(true).args(["account", "source"]))]
+    Clear {
+        /// Those at this account (number, user name, e-mail address or +phone), or at a name that no account has
+        #[arg(long)]
+        account: Option<String>,
+        /// Those that came from this address; of IPv6, from its /64
+        #[arg(long, value_name = "ADDRESS")]
+        source: Option<IpAddr>,
+    },
+}
+
 /// What can be done with regions.
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 pub enum RegionCommand {
@@ -526,6 +555,7 @@ impl Command {
                 | Self::Device(DeviceCommand::List { .. })
                 | Self::Cube(CubeCommand::List { .. })
                 | Self::Session(SessionCommand::List { .. })
+                | Self::Throttle(ThrottleCommand::List { .. })
                 | Self::Outbox(_)
         )
     }

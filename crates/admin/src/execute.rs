@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use account::store::Page;
 use account::{
-    Account, AccountNumber, Address, ApplicationSecret, Core, Details, Email, HashError, ImportError, Language, Malformed,
-    NewAccount, OperatorError, Password, PasswordDigest, Phone, Region, Store, Timestamp,
+    Account, AccountNumber, Address, ApplicationSecret, Core, Details, Email, HashError, ImportError, Lane, Language, Malformed,
+    NewAccount, OperatorError, Password, PasswordDigest, Phone, Region, Source, Store, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use notify::Outbox;
@@ -16,10 +16,12 @@ use serde_json::{Value, json};
 
 use crate::command::{
     AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, NotifyCommand, OutboxCommand, RegionCommand,
-    ResourceCommand, Secret, SessionCommand,
+    ResourceCommand, Secret, SessionCommand, ThrottleCommand,
 };
 use crate::rows::{Batch, BatchOutcome, Row};
-use crate::view::{AccountView, ApplicationView, DeviceView, GatewayView, MessageView, ResourceServerView, SessionView};
+use crate::view::{
+    AccountView, ApplicationView, DeviceView, GatewayView, LaneView, MessageView, ResourceServerView, SessionView,
+};
 
 /// How many accounts of an export travel at once.
 const EXPORT_PAGE: u32 = 500;
@@ -117,6 +119,7 @@ impl Operator {
             Command::Device(command) => self.device(command).await,
             Command::Cube(command) => self.cube(command).await,
             Command::Session(command) => self.session(command).await,
+            Command::Throttle(command) => self.throttle(command).await,
             Command::Region(command) => self.region(command).await,
             Command::Outbox(command) => self.outbox(command).await,
             Command::Notify(NotifyCommand::Test { email, sms, language }) => self.test_messages(email, sms, &language).await,
@@ -364,6 +367,27 @@ impl Operator {
             }
             RegionCommand::Sweep { since } => Ok(shown(self.core.sweep_directory(Timestamp(since)).await?)),
             RegionCommand::Sync => Err("the directory is gone through page by page where the command line is".into()),
+        }
+    }
+
+    async fn throttle(&self, command: ThrottleCommand) -> Answer {
+        match command {
+            ThrottleCommand::List { account, paging } => {
+                let subject = match account {
+                    Some(name) => Some(self.core.lane_of(&name).await?),
+                    None => None,
+                };
+                Ok(listed::<_, LaneView>(self.core.lanes(subject.as_ref(), paging.text()?).await?))
+            }
+            ThrottleCommand::Clear { account: Some(name), .. } => {
+                let lane = self.core.lane_of(&name).await?;
+                Ok(json!({ "cleared": self.core.clear_lanes(&[lane]).await? }))
+            }
+            ThrottleCommand::Clear { source: Some(address), .. } => {
+                let source = Source::of(address);
+                Ok(json!({ "cleared": self.core.clear_lanes(&[Lane::of_source(source), Lane::of_tokens(source)]).await? }))
+            }
+            ThrottleCommand::Clear { account: None, source: None } => Err("name an account or an address".into()),
         }
     }
 

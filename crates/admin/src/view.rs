@@ -1,6 +1,6 @@
 //! What an operator sees of things: everything but their secrets.
 
-use account::{Account, Application, Device, Gateway, Message, Queued, ResourceServer, Session, Timestamp};
+use account::{Account, Application, Count, Device, Gateway, Lane, Message, Queued, ResourceServer, Session, Timestamp};
 use notify::Shown;
 use serde::Serialize;
 
@@ -51,6 +51,25 @@ impl From<ResourceServer> for ResourceServerView {
             created_at: server.created_at.iso8601(),
             previous_until: server.previous.map(|(_, until)| until.iso8601()),
             secret: None,
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct LaneView {
+    lane: String,
+    failures: i64,
+    failed_at: String,
+    paused_until: Option<String>,
+}
+
+impl From<(Lane, Count)> for LaneView {
+    fn from((lane, count): (Lane, Count)) -> Self {
+        Self {
+            lane: lane.as_str().to_owned(),
+            failures: count.failures,
+            failed_at: count.failed_at.iso8601(),
+            paused_until: (count.paused_until > count.failed_at).then(|| count.paused_until.iso8601()),
         }
     }
 }

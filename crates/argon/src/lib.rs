@@ -109,6 +109,7 @@ fn verify(algorithm: &Argon2id, candidate: &Candidate, verifier: &Verifier, memo
 }
 
 #[cfg(test)]
+#[expect(clippy::disallowed_methods, reason = "this is the hasher itself")]
 mod tests {
     use account::{MasterKey, Password, SystemRng};
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use account::HashError;
 use tokio::sync::oneshot;
+use tracing::Instrument;
 
 /// How much of the mean the newest measurement makes: one eighth.
 const WEIGHT: u64 = 8;
@@ -64,10 +65,13 @@ impl<M: Default + 'static> Queue<M> {
         let (answer, answered) = oneshot::channel();
         let mean = Arc::clone(&self.mean);
         let queued = Instant::now();
+        let span = tracing::info_span!("hash");
+        let hashing = span.clone();
         let job = move |own: &mut M| {
             if answer.is_closed() {
                 return;
             }
+            let _working = tracing::info_span!(parent: &hashing, "hash.work").entered();
             let begun = Instant::now();
             metrics::histogram!("hearthgate_hash_wait_seconds").record(begun - queued);
             let result = work(own);
@@ -78,7 +82,7 @@ impl<M: Default + 'static> Queue<M> {
             drop(answer.send(result));
         };
         self.sender.send(Box::new(job)).map_err(|_| HashError::Broken("the hashing threads have ended".into()))?;
-        answered.await.map_err(|_| HashError::Broken("a hashing thread has died".into()))
+        answered.instrument(span).await.map_err(|_| HashError::Broken("a hashing thread has died".into()))
     }
 
     pub fn load(&self) -> Load {

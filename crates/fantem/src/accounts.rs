@@ -36,7 +36,7 @@ impl Dialect {
         let registration = Registration {
             user_name: Some(user_name.parse::<UserName>().map_err(|_| fields.malformed("username"))?),
             proof: RegistrationProof::Link { form: &form, sending: BY_MAIL },
-            ..self.registration(address.clone(), password, language)
+            ..self.registration(incoming, address.clone(), password, language)
         };
         let registered = self.core.register(&registration).await;
         let registered =
@@ -48,7 +48,13 @@ impl Dialect {
         Ok(Answer::data(json!({ "accountId": number })).of(number).outcome("registered"))
     }
 
-    fn registration(&self, address: Address, password: PasswordDigest, language: Option<String>) -> Registration<'static> {
+    fn registration<'a>(
+        &self,
+        incoming: &'a Incoming,
+        address: Address,
+        password: PasswordDigest,
+        language: Option<String>,
+    ) -> Registration<'a> {
         Registration {
             region: self.settings.region.clone(),
             user_name: None,
@@ -56,6 +62,7 @@ impl Dialect {
             password,
             details: Details { language, ..Details::default() },
             proof: RegistrationProof::Code(""),
+            origin: &incoming.origin,
         }
     }
 
@@ -65,7 +72,7 @@ impl Dialect {
         fields.required("phone", 15)?;
         let password = fields.new_digest("password", "confirmPassword", code::PASSWORDS_DIFFER)?;
         let address = Address::Phone(fields.phone(6)?);
-        self.register_by_code(address, &digits, password, CodeCodes::USUAL, attempt).await
+        self.register_by_code(incoming, address, &digits, password, CodeCodes::USUAL, attempt).await
     }
 
     pub(crate) async fn register_by_email(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
@@ -73,11 +80,12 @@ impl Dialect {
         let digits = fields.code()?;
         let address = Address::Email(fields.parse::<Email>("email", 255)?);
         let password = fields.new_digest("password", "confirmPassword", code::PASSWORDS_DIFFER)?;
-        self.register_by_code(address, &digits, password, CodeCodes::BY_MAIL, attempt).await
+        self.register_by_code(incoming, address, &digits, password, CodeCodes::BY_MAIL, attempt).await
     }
 
     async fn register_by_code(
         &self,
+        incoming: &Incoming,
         address: Address,
         digits: &str,
         password: PasswordDigest,
@@ -86,7 +94,7 @@ impl Dialect {
     ) -> Result<Answer, Failure> {
         attempt.identifier = Some(address.identifier());
         let proof = RegistrationProof::Code(digits);
-        let registration = Registration { proof, ..self.registration(address.clone(), password, None) };
+        let registration = Registration { proof, ..self.registration(incoming, address.clone(), password, None) };
         let registered = self.core.register(&registration).await;
         let account = registered.map_err(|error| failure::register(error, &address, codes, code::FORMAT))?.account;
         Ok(Answer::data(json!({ "accountId": account.number })).of(account.number).outcome("registered"))
@@ -123,7 +131,8 @@ impl Dialect {
         fields.required("phone", 15)?;
         let password = fields.new_digest("password", "confirmPassword", code::PASSWORDS_DIFFER)?;
         let address = Address::Phone(fields.phone(6)?);
-        self.reset(address, ResetProof::Code(&digits), password, (code::PHONE_UNKNOWN, code::ACCOUNT_DISABLED), attempt).await
+        self.reset(incoming, address, ResetProof::Code(&digits), password, (code::PHONE_UNKNOWN, code::ACCOUNT_DISABLED), attempt)
+            .await
     }
 
     pub(crate) async fn reset_by_email(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
@@ -131,7 +140,8 @@ impl Dialect {
         let digits = fields.code()?;
         let address = Address::Email(fields.parse::<Email>("email", 255)?);
         let password = fields.new_digest("password", "confirmPassword", code::PASSWORDS_DIFFER)?;
-        self.reset(address, ResetProof::Code(&digits), password, (code::EMAIL_UNKNOWN, code::ACCOUNT_DISABLED), attempt).await
+        self.reset(incoming, address, ResetProof::Code(&digits), password, (code::EMAIL_UNKNOWN, code::ACCOUNT_DISABLED), attempt)
+            .await
     }
 
     /// The form of the documents, which proved nothing, with the code of the mailed link.
@@ -141,12 +151,13 @@ impl Dialect {
         let address = Address::Email(fields.parse::<Email>("email", 255)?);
         let password = fields.digest("password").map_err(|_| fields.malformed("password"))?;
         let token = fields.required("code", 64)?;
-        self.reset(address, ResetProof::Link(&token), password, (NO_ACCOUNT, REFUSED), attempt).await
+        self.reset(incoming, address, ResetProof::Link(&token), password, (NO_ACCOUNT, REFUSED), attempt).await
     }
 
     /// `unknown` and `disabled` are the codes for an address that is nobody's, and for an account that is disabled.
     async fn reset(
         &self,
+        incoming: &Incoming,
         address: Address,
         proof: ResetProof<'_>,
         password: PasswordDigest,
@@ -154,7 +165,7 @@ impl Dialect {
         attempt: &mut Attempt,
     ) -> Result<Answer, Failure> {
         attempt.identifier = Some(address.identifier());
-        let reset = Reset { address, proof, password, region: None };
+        let reset = Reset { address, proof, password, region: None, origin: &incoming.origin };
         let account = self.core.reset_password(&reset).await.map_err(|error| failure::reset(error, unknown, disabled))?;
         Ok(Answer::done().of(account.number).outcome("password reset"))
     }

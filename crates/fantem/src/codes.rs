@@ -71,7 +71,7 @@ impl Dialect {
         if self.core.is_registered(&address).await? {
             return Err(Failure::new(code::PHONE_REGISTERED, "the number is registered already"));
         }
-        let checked = self.core.check_code(Purpose::Register, &address, &digits).await;
+        let checked = self.core.check_code(Purpose::Register, &address, &digits, &incoming.origin).await;
         checked.map_err(|error| CodeCodes::CHECK.refuse(error))?;
         Ok(Answer::done())
     }

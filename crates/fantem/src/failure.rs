@@ -7,8 +7,8 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use account::{
-    Address, BindError, CodeError, EnrolError, HashError, Language, LinkError, LoginError, RefreshError, RegisterError,
-    ResetError, SendError, StoreError, TokenError,
+    Address, BindError, CodeError, EnrolError, GuessError, HashError, Language, LinkError, LoginError, RefreshError,
+    RegisterError, ResetError, SendError, StoreError, TokenError,
 };
 use axum::http::StatusCode;
 use axum::response::Response;
@@ -205,9 +205,33 @@ impl From<HashError> for Failure {
     }
 }
 
+impl From<GuessError> for Failure {
+    fn from(error: GuessError) -> Self {
+        match error {
+            GuessError::TooMany { retry_after } => {
+                let refused = Self::new(Code(2, "TOO_MANY_ATTEMPTS"), error).with_status(StatusCode::TOO_MANY_REQUESTS);
+                Self { retry_after: Some(retry_after), ..refused }
+            }
+            GuessError::Hash(error) => error.into(),
+            GuessError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<LinkError> for Failure {
+    fn from(error: LinkError) -> Self {
+        match error {
+            LinkError::Guess(error) => error.into(),
+            LinkError::Store(error) => error.into(),
+            LinkError::Unknown | LinkError::Expired | LinkError::Used => Self::new(code::update_password::REFUSED, error),
+        }
+    }
+}
+
 impl From<LoginError> for Failure {
     fn from(error: LoginError) -> Self {
         let code = match error {
+            LoginError::Guess(error) => return error.into(),
             LoginError::Hash(error) => return error.into(),
             LoginError::Store(error) => return error.into(),
             LoginError::GatewayMissing => code::PARAMETERS,
@@ -249,6 +273,7 @@ impl CodeCodes {
             CodeError::Wrong => Failure::new(self.wrong, error),
             CodeError::Used => Failure::new(self.used, error),
             CodeError::Expired => Failure::new(self.expired, error),
+            CodeError::Guess(error) => error.into(),
             CodeError::Store(error) => error.into(),
         }
     }
@@ -284,8 +309,7 @@ pub(crate) fn reset(error: ResetError, unknown: Code, disabled: Code) -> Failure
         ResetError::Code(error) => return CodeCodes::USUAL.refuse(error),
         ResetError::AccountUnknown | ResetError::ActivationLapsed => unknown,
         ResetError::AccountDisabled => disabled,
-        ResetError::Link(LinkError::Store(error)) => return error.into(),
-        ResetError::Link(_) => code::update_password::REFUSED,
+        ResetError::Link(error) => return error.into(),
         // The dialect asks for every region that is served, and has no applications.
         ResetError::OtherRegion(_) | ResetError::ApplicationDisabled => return broken(error),
     };
@@ -333,6 +357,7 @@ pub(crate) fn token(error: TokenError, invalid: Code) -> Failure {
 impl From<RefreshError> for Failure {
     fn from(error: RefreshError) -> Self {
         match error {
+            RefreshError::Guess(error) => error.into(),
             RefreshError::Store(error) => error.into(),
             error => Self::new(code::TOKEN_INVALID, error),
         }

@@ -71,7 +71,8 @@ fn login(incoming: &Incoming, identifier: Identifier, credential: Credential, ca
         // The dialect knows no regions.
         region: None,
         terms: TERMS,
-        client: Client { address: incoming.address, app_version: None, os: None },
+        client: Client { address: incoming.origin.address, app_version: None, os: None },
+        origin: incoming.origin.clone(),
         nonce: None,
     }
 }

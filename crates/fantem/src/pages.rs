@@ -196,11 +196,14 @@ impl Dialect {
             return Ok(Page::saying(visitor, visitor.activation_unknown).answer("the link is malformed"));
         };
         // Whose link it is tells the language, also of a link that has expired.
-        let words = match self.core.open_link(LinkPurpose::Activate, &mailed.email, &mailed.token).await {
+        let words = match self.core.open_link(LinkPurpose::Activate, &mailed.email, &mailed.token, &incoming.origin).await {
             Ok((account, _)) => words_of(&account),
-            Err(_) => visitor,
+            Err(LinkError::Unknown) => {
+                return Ok(Page::saying(visitor, visitor.activation_unknown).answer("there is no such link"));
+            }
+            Err(error) => return Err(error.into()),
         };
-        let (said, outcome) = match self.core.activate(&mailed.email, &mailed.token).await {
+        let (said, outcome) = match self.core.activate(&mailed.email, &mailed.token, &incoming.origin).await {
             Ok(Activated::Now(account)) => {
                 attempt.account = Some(account.number);
                 (words.activated, "activated")
@@ -208,7 +211,7 @@ impl Dialect {
             Ok(Activated::Before(_)) => (words.already_active, "activated before"),
             Err(LinkError::Expired) => (words.activation_expired, "the link has expired"),
             Err(LinkError::Unknown | LinkError::Used) => (words.activation_unknown, "there is no such link"),
-            Err(LinkError::Store(error)) => return Err(error.into()),
+            Err(error @ (LinkError::Guess(_) | LinkError::Store(_))) => return Err(error.into()),
         };
         Ok(Page::saying(words, said).answer(outcome))
     }
@@ -218,7 +221,7 @@ impl Dialect {
         let Some(mailed) = Mailed::of_query(incoming, attempt) else {
             return Ok(Page::saying(visitor, visitor.address_unknown).answer("the link is malformed"));
         };
-        match self.core.open_link(LinkPurpose::Reset, &mailed.email, &mailed.token).await {
+        match self.core.open_link(LinkPurpose::Reset, &mailed.email, &mailed.token, &incoming.origin).await {
             Ok((account, Ok(_))) => Ok(self.form(words_of(&account), &mailed, None).outcome("shown")),
             Ok((account, Err(error))) => refuse_link(words_of(&account), error),
             Err(error) => refuse_link(visitor, error),
@@ -247,7 +250,7 @@ impl Dialect {
         let Some(mailed) = Mailed::read(form.get("email"), form.get("code"), attempt) else {
             return Ok(Page::saying(visitor, visitor.address_unknown).answer("the link is malformed"));
         };
-        let words = match self.core.open_link(LinkPurpose::Reset, &mailed.email, &mailed.token).await {
+        let words = match self.core.open_link(LinkPurpose::Reset, &mailed.email, &mailed.token, &incoming.origin).await {
             Ok((account, Ok(_))) => words_of(&account),
             Ok((account, Err(error))) => return refuse_link(words_of(&account), error),
             Err(error) => return refuse_link(visitor, error),
@@ -266,6 +269,7 @@ impl Dialect {
             proof: ResetProof::Link(&mailed.token),
             password: password.digest(),
             region: None,
+            origin: &incoming.origin,
         };
         match self.core.reset_password(&reset).await {
             Ok(account) => {
@@ -285,7 +289,7 @@ fn refuse_link(words: &'static Words, error: LinkError) -> Result<Answer, Failur
         LinkError::Unknown => Ok(Page::saying(words, words.address_unknown).answer("there is no such link")),
         LinkError::Expired => Ok(Page::saying(words, words.reset_expired).answer("the link has expired")),
         LinkError::Used => Ok(Page::saying(words, words.reset_used).answer("the link was used before")),
-        LinkError::Store(error) => Err(error.into()),
+        LinkError::Guess(_) | LinkError::Store(_) => Err(error.into()),
     }
 }
 

@@ -44,7 +44,8 @@ impl Dialect {
         self.core.device(&serial).await?.ok_or_else(|| Failure::new(code::DEVICE_UNKNOWN_OLD, "the device is not registered"))?;
         let audience = Audience::Device(serial);
         let is_theirs = |session: &Session, _: Option<&SpentToken>| session.audience == audience && session.account == account;
-        let refreshed = self.core.refresh(&Refresh { token: &token, is_theirs: &is_theirs, terms: TERMS }).await?;
+        let refresh = Refresh { token: &token, is_theirs: &is_theirs, terms: TERMS, origin: &incoming.origin };
+        let refreshed = self.core.refresh(&refresh).await?;
         let data = json!({
             "accountToken": refreshed.tokens.access.expose(),
             "flushToken": refreshed.tokens.refresh.expose(),

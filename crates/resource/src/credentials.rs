@@ -24,7 +24,7 @@ impl Service {
     /// Finds out which resource server asks. `form` is the body, where the call has one.
     pub async fn caller(&self, incoming: &Incoming, form: Option<&Form>) -> Result<ResourceServer, Failure> {
         let Credentials { id, secret } = presented(incoming, form)?;
-        Ok(self.core.authenticate_resource_server(&id, secret.expose_secret()).await?)
+        Ok(self.core.authenticate_resource_server(&id, secret.expose_secret(), &incoming.origin).await?)
     }
 }
 

@@ -1,6 +1,8 @@
 //! Why a question was not answered, in OAuth 2.0's form (RFC 6749 §5.2).
 
-use account::{ResourceServerError, StoreError};
+use std::time::Duration;
+
+use account::{GuessError, ResourceServerError, StoreError};
 use axum::Json;
 use axum::extract::Request;
 use axum::http::header::{ALLOW, CACHE_CONTROL, WWW_AUTHENTICATE};
@@ -32,17 +34,33 @@ pub(crate) enum Failure {
 
 impl Failure {
     fn status(&self) -> StatusCode {
+        if let Some(error) = self.in_store() {
+            return if error.passes() { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::INTERNAL_SERVER_ERROR };
+        }
         match self {
             Self::Unreadable(Unreadable::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
             Self::Unreadable(Unreadable::TooSlow) => StatusCode::REQUEST_TIMEOUT,
             Self::Unreadable(Unreadable::Broken) | Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
-            Self::Client(ResourceServerError::Store(error)) | Self::Store(error) if error.passes() => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
-            Self::Client(ResourceServerError::Store(_)) | Self::Store(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+            Self::Client(ResourceServerError::Guess(GuessError::TooMany { .. })) => StatusCode::TOO_MANY_REQUESTS,
+            Self::Client(ResourceServerError::Guess(_)) | Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
             Self::Nobody | Self::Client(_) => StatusCode::UNAUTHORIZED,
-            Self::Crowded => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Store(_) | Self::Panicked => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    fn in_store(&self) -> Option<&StoreError> {
+        match self {
+            Self::Client(ResourceServerError::Store(error) | ResourceServerError::Guess(GuessError::Store(error)))
+            | Self::Store(error) => Some(error),
+            _ => None,
+        }
+    }
+
+    fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Client(ResourceServerError::Guess(error)) => error.retry_after(),
+            _ => None,
         }
     }
 
@@ -50,6 +68,7 @@ impl Failure {
     fn words(&self) -> (&'static str, String) {
         match self.status() {
             StatusCode::UNAUTHORIZED => ("invalid_client", "the resource server's id or secret is wrong".into()),
+            StatusCode::TOO_MANY_REQUESTS => ("temporarily_unavailable", "too many wrong ids and secrets".into()),
             StatusCode::SERVICE_UNAVAILABLE => ("temporarily_unavailable", "try again later".into()),
             StatusCode::INTERNAL_SERVER_ERROR => ("server_error", "the server failed".into()),
             _ => ("invalid_request", self.to_string()),
@@ -80,6 +99,6 @@ impl From<Failure> for Response {
         if status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"hearthgate\""));
         }
-        with_retry_after(response, shortly(status))
+        with_retry_after(response, failure.retry_after().or_else(|| shortly(status)))
     }
 }

@@ -5,20 +5,22 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use account::{MasterKey, Region};
+use account::{MasterKey, Region, Rules, Settings as CoreSettings};
 use argon::{Cost, Settings as HashSettings};
+use ipnet::IpNet;
 use notify::{MailSettings, Messenger, Outbox, SmsSettings};
 use resource::{Management, Template, Topics};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sql::Limits;
 use toml::{Table, Value};
-use wire::Hosts;
+use wire::{ForwardedHeader, Hosts, Proxies};
 
 use crate::addresses::Addresses;
 use crate::cli::Sources;
 use crate::failure::{Context, Failure};
 use crate::logging::{LogFormat, LogLevel};
+use crate::traces::TracesSettings;
 
 /// What the environment's names begin with: `HEARTHGATE_LISTEN__HTTP` is `listen.http`.
 const PREFIX: &str = "HEARTHGATE_";
@@ -50,8 +52,14 @@ pub(crate) struct Config {
     pub public_url: Option<String>,
     pub database: Database,
     pub listen: Listen,
+    proxy: Proxy,
     pub log: Log,
+    /// Where traces are told.
+    pub traces: Option<TracesSettings>,
     pub hash: Hash,
+    throttle: Throttle,
+    /// Whether whoever logs in to an account that does not exist hears that the password is wrong.
+    uniform_errors: bool,
     pub messages: Messages,
     /// The mail server.
     mail: Option<MailSettings>,
@@ -114,6 +122,38 @@ pub(crate) struct Hash {
     threads: usize,
     #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
     max_wait: Duration,
+}
+
+/// How guessing is held back.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Throttle {
+    /// After how many failures guesses at one account pause.
+    failures: u32,
+    /// After how many failures guesses from one source pause.
+    source_failures: u32,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    first_pause: Duration,
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    longest_pause: Duration,
+    /// How many failures at one account there may be in any 24 hours.
+    daily: u32,
+}
+
+/// The proxies in front of the server.
+#[derive(Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Proxy {
+    networks: Vec<IpNet>,
+    header: ProxyHeader,
+}
+
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ProxyHeader {
+    #[default]
+    XForwardedFor,
+    Forwarded,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -191,8 +231,12 @@ impl Default for Config {
             public_url: None,
             database: Database::default(),
             listen: Listen::default(),
+            proxy: Proxy::default(),
             log: Log::default(),
+            traces: None,
             hash: Hash::default(),
+            throttle: Throttle::default(),
+            uniform_errors: false,
             messages: Messages::default(),
             mail: None,
             sms: None,
@@ -230,6 +274,18 @@ impl Default for Listen {
 impl Default for Hash {
     fn default() -> Self {
         Self { memory_kib: 19456, iterations: 2, threads: 0, max_wait: Duration::from_secs(2) }
+    }
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self {
+            failures: 5,
+            source_failures: 5,
+            first_pause: Duration::from_secs(30),
+            longest_pause: Duration::from_hours(1),
+            daily: 100,
+        }
     }
 }
 
@@ -292,9 +348,17 @@ impl Config {
         if self.hash.memory_kib < 8 || self.hash.iterations == 0 {
             return Err("hash.memory_kib must be at least 8 and hash.iterations at least 1".into());
         }
+        let Throttle { failures, source_failures, first_pause, longest_pause, daily } = self.throttle;
+        if [failures, source_failures, daily].iter().any(|number| !(1..=1_000_000).contains(number)) {
+            return Err("throttle.failures, throttle.source_failures and throttle.daily must be 1 to 1000000".into());
+        }
+        if first_pause.is_zero() || longest_pause < first_pause {
+            return Err("throttle.first_pause must be longer than 0, and throttle.longest_pause at least as long".into());
+        }
         if self.messages.timeout.is_zero() || self.messages.timeout > LONGEST_DELIVERY || self.messages.retry_pause.is_zero() {
             return Err("messages.timeout must be more than 0 and at most 60s, messages.retry_pause more than 0".into());
         }
+        self.traces.as_ref().map_or(Ok(()), TracesSettings::check)?;
         self.public_url()?;
         self.mqtt()?;
         self.rabbitmq()?;
@@ -377,6 +441,27 @@ impl Config {
     /// Which host means which region.
     pub fn hosts(&self) -> Hosts {
         Hosts::new(self.regions.iter().map(|(region, patterns)| (region, &patterns[..])), self.default_region.clone())
+    }
+
+    /// What the operator decides about the core.
+    pub fn core_settings(&self) -> CoreSettings {
+        let Throttle { failures, source_failures, first_pause, longest_pause, daily } = self.throttle;
+        CoreSettings {
+            regions: self.served_regions(),
+            retry_pause: self.messages.retry_pause,
+            longest_wait: self.hash.max_wait,
+            throttle: Rules { failures, source_failures, first_pause, longest_pause, daily },
+            uniform_errors: self.uniform_errors,
+        }
+    }
+
+    /// The proxies in front of the server.
+    pub fn proxies(&self) -> Proxies {
+        let header = match self.proxy.header {
+            ProxyHeader::XForwardedFor => ForwardedHeader::XForwardedFor,
+            ProxyHeader::Forwarded => ForwardedHeader::Forwarded,
+        };
+        Proxies { networks: self.proxy.networks.clone(), header }
     }
 
     /// The regions that are served, the default first.

@@ -47,7 +47,7 @@ impl OpenCore {
             notifier: messenger.clone(),
             directory: directory.clone().map(|directory| Arc::new(directory) as Arc<dyn Directory>),
         };
-        let core = Core::new(ports, config.served_regions(), config.messages.retry_pause, key);
+        let core = Core::new(ports, config.core_settings(), key);
         Ok(Self { core: Arc::new(core), messenger, hasher, store, fingerprint, outbox, directory, _lock: lock })
     }
 

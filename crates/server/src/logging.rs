@@ -2,8 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 use tracing::level_filters::LevelFilter;
+use tracing_subscriber::Layer;
+use tracing_subscriber::filter::filter_fn;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::config::Log;
+use crate::traces::Traces;
 
 /// How a line of the log looks.
 #[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
@@ -29,16 +34,18 @@ pub(crate) enum LogLevel {
     Info,
 }
 
-/// Starts logging.
-pub(crate) fn start(settings: &Log) {
+/// Starts logging, and tracing where it is wanted. Spans are no business of the log.
+pub(crate) fn start(settings: &Log, traces: Option<&Traces>) {
     let level = match settings.level {
         LogLevel::Error => LevelFilter::ERROR,
         LogLevel::Warn => LevelFilter::WARN,
         LogLevel::Info => LevelFilter::INFO,
     };
-    let log = tracing_subscriber::fmt().with_max_level(level).with_writer(std::io::stderr).with_target(false);
-    match settings.format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).init(),
-    }
+    let log = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_target(false);
+    let log = match settings.format {
+        LogFormat::Text => log.with_ansi(false).boxed(),
+        LogFormat::Json => log.json().flatten_event(true).with_current_span(false).with_span_list(false).boxed(),
+    };
+    let events = filter_fn(move |metadata| metadata.is_event() && *metadata.level() <= level).with_max_level_hint(level);
+    tracing_subscriber::registry().with(log.with_filter(events)).with(traces.map(Traces::layer)).init();
 }

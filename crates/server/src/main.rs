@@ -21,6 +21,7 @@ mod prompt;
 mod regions;
 mod restore;
 mod serve;
+mod traces;
 mod transfer;
 mod watch;
 

@@ -10,6 +10,7 @@ use notify::Outbox;
 use resource::Feed;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use wire::Naming;
 
 use crate::addresses::Addresses;
 use crate::certificate::Certificate;
@@ -18,8 +19,9 @@ use crate::core::OpenCore;
 use crate::data_folder::DataFolder;
 use crate::failure::{Context, Failure};
 use crate::listeners::{Listeners, Serving};
+use crate::traces::Traces;
 use crate::watch::{Health, Watch};
-use crate::{logging, places, print, watch};
+use crate::{logging, places, print, traces, watch};
 
 /// Where HTTP is listened for when nothing is configured.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -69,6 +71,7 @@ pub(crate) struct Server {
     pub https: Addresses,
     pub metrics: Option<SocketAddr>,
     certificate: Option<Certificate>,
+    traces: Option<Traces>,
     health: Arc<Health>,
     serving: Serving,
     feed: Arc<Feed>,
@@ -80,7 +83,8 @@ pub(crate) struct Server {
 impl Server {
     /// Opens the data folder, binds every address, and begins to answer.
     pub async fn start(mut config: Config) -> Result<Self, Failure> {
-        logging::start(&config.log);
+        let traces = config.traces.as_ref().map(Traces::start).transpose()?;
+        logging::start(&config.log, traces.as_ref());
         // From here on a signal is not lost, however early it comes.
         let listen = |kind| signal(kind).context(|| "cannot listen for signals".to_owned());
         let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
@@ -102,7 +106,12 @@ impl Server {
         let health = Arc::new(Health::of(&open));
         let feed = Arc::new(Feed::new(Arc::clone(&open.core)));
         let watch = metrics.map(|_| Watch::start(&open, certificate.as_ref())).transpose()?;
-        let public = router(&open.core, &feed, &config, public_url)?.merge(watch::public(&health));
+        let public = router(&open.core, &feed, &config, public_url)?;
+        let public = match &traces {
+            Some(traces) => public.layer(middleware::from_fn_with_state(traces.clone(), traces::trace)),
+            None => public,
+        };
+        let public = public.merge(watch::public(&health));
         let mut tasks = start_couriers(&open);
         tasks.spawn(Arc::clone(&feed).run());
         if let Some(rabbitmq) = config.rabbitmq()? {
@@ -111,7 +120,7 @@ impl Server {
         let operator = admin::router(open.operator(&config));
         let watching = watch::router(&health, watch, &mut tasks);
         let serving = listeners.serve(&config, &public, watching, operator)?;
-        Ok(Self { open, folder, http, https, metrics, certificate, health, serving, feed, tasks, terminate, interrupt })
+        Ok(Self { open, folder, http, https, metrics, certificate, traces, health, serving, feed, tasks, terminate, interrupt })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
@@ -130,6 +139,9 @@ impl Server {
         // The socket is left behind only by a crash; the next start removes it then.
         std::fs::remove_file(self.folder.socket()).context(|| "cannot remove the socket".to_owned())?;
         self.open.close().await;
+        if let Some(traces) = self.traces {
+            traces.stop().await;
+        }
         tracing::info!("stopped");
         Ok(())
     }
@@ -187,11 +199,12 @@ fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Optio
     };
     let refusals = resource::Refusals { bearer: ewelink::refuse_token, cookie: fantem::refuse_token };
     let resource = resource::Settings { body_timeout, refusals, mqtt: config.mqtt()? };
+    let naming = Naming { core: Arc::clone(core), proxies: config.proxies() };
     let router = Router::new()
         .merge(ewelink::router(Arc::clone(core), ewelink))
         .merge(fantem::router(Arc::clone(core), fantem))
         .merge(resource::router(Arc::clone(core), Arc::clone(feed), resource))
-        .layer(middleware::from_fn_with_state(Arc::clone(core), wire::name_requests));
+        .layer(middleware::from_fn_with_state(Arc::new(naming), wire::name_requests));
     Ok(router)
 }
 

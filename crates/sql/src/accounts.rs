@@ -143,6 +143,8 @@ async fn erase(
     audit::end(connection, Which::OfAccount(number), reason, now).await?;
     let unbind = sqlx::query("UPDATE gateways SET account = NULL WHERE account = $1").bind(number.0);
     unbind.execute(&mut *connection).await.map_err(failed)?;
+    let lanes = "DELETE FROM lanes WHERE subject = 'account/' || (SELECT id FROM accounts WHERE number = $1)";
+    sqlx::query(lanes).bind(number.0).execute(&mut *connection).await.map_err(failed)?;
     let delete = sqlx::query("DELETE FROM accounts WHERE number = $1").bind(number.0);
     delete.execute(connection).await.map_err(failed).map(drop)
 }

@@ -22,6 +22,7 @@ pub(crate) async fn forget(
         ("DELETE FROM links WHERE expires_at <= $1", old),
         ("DELETE FROM sendings WHERE sent_at <= $1", old),
         ("DELETE FROM addressees WHERE sent_at <= $1", old),
+        ("DELETE FROM lanes WHERE forget_at <= $1", now),
         ("DELETE FROM audit WHERE at <= $1", events),
     ] {
         sqlx::query(statement).bind(before.0).execute(&mut *connection).await.map_err(failed)?;

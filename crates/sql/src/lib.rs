@@ -13,6 +13,7 @@ mod directory;
 mod forget;
 mod gateways;
 mod holders;
+mod lanes;
 mod mailings;
 mod messages;
 mod open;
@@ -32,9 +33,10 @@ use account::store::{
     RefreshToken, Rotation, Spend,
 };
 use account::{
-    Account, AccountNumber, Activation, Address, AppVersion, Application, ApplicationId, Audience, Details, Device, EndReason,
-    Gateway, Guid, Holder, Identifier, Identity, Link, ObjectId, ProvenCode, Purpose, Queued, Region, ResourceServer,
-    ResourceServerId, Serial, Session, SessionEvent, Store, StoreError, StoredCode, Timestamp, TokenHash,
+    Account, AccountNumber, Activation, Address, AppVersion, Application, ApplicationId, Audience, Count, Details, Device,
+    EndReason, Gateway, Guess, Guessed, Guid, Holder, Identifier, Identity, Lane, Link, ObjectId, ProvenCode, Purpose, Queued,
+    Region, ResourceServer, ResourceServerId, Right, Rules, Serial, Session, SessionEvent, Store, StoreError, StoredCode, Tally,
+    Timestamp, TokenHash,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool};
@@ -98,15 +100,16 @@ impl Drop for InUse {
 macro_rules! on {
     ($store:ident.$pool:ident, $connection:ident => $first:ident $(:: $more:ident)*($($argument:expr),*)) => {{
         let begun = std::time::Instant::now();
+        let span = tracing::info_span!(concat!(stringify!($first) $(, "::", stringify!($more))*), otel.kind = "client");
         let mut tries = 1;
         let done = loop {
-            let acquired = match $store.$pool.acquire().await {
+            let acquired = match tracing::Instrument::instrument($store.$pool.acquire(), span.clone()).await {
                 Ok(acquired) => acquired,
                 Err(error) => break Err($crate::row::failed(error).into()),
             };
             let mut used = $crate::InUse { connection: acquired, done: false };
             let $connection = &mut *used.connection;
-            let operation = $first $(:: $more)*($($argument),*);
+            let operation = tracing::Instrument::instrument($first $(:: $more)*($($argument),*), span.clone());
             let Ok(outcome) = tokio::time::timeout($store.limits.timeout, operation).await else {
                 break Err(account::StoreError::Unavailable("it took too long".into()).into());
             };
@@ -355,6 +358,30 @@ impl Store for SqlStore {
 
     async fn return_try(&self, code: &ProvenCode) -> Result<(), StoreError> {
         on!(self.write, connection => mailings::return_try(connection, code))
+    }
+
+    async fn tally(&self, guess: &Guess) -> Result<Tally, StoreError> {
+        on!(self.read, connection => lanes::tally(connection, guess))
+    }
+
+    async fn take_guess(&self, guess: &Guess, rules: &Rules, now: Timestamp) -> Result<Guessed, StoreError> {
+        on!(self.write, connection => lanes::take(connection, guess, rules, now))
+    }
+
+    async fn return_guess(&self, right: Right<'_>) -> Result<(), StoreError> {
+        on!(self.write, connection => lanes::give_back(connection, right))
+    }
+
+    async fn know(&self, guess: &Guess, now: Timestamp) -> Result<(), StoreError> {
+        on!(self.write, connection => lanes::know(connection, guess, now))
+    }
+
+    async fn lanes(&self, subject: Option<&Lane>, page: Page<Lane>) -> Result<Vec<(Lane, Count)>, StoreError> {
+        on!(self.read, connection => lanes::list(connection, subject, &page))
+    }
+
+    async fn clear_lanes(&self, subject: &Lane) -> Result<u64, StoreError> {
+        on!(self.write, connection => lanes::clear(connection, subject))
     }
 
     async fn link(&self, hash: &TokenHash) -> Result<Option<Link>, StoreError> {

@@ -10,7 +10,7 @@ use sqlx::{AnyConnection, Connection};
 use crate::audit::{self, Which};
 use crate::postgres::POSTGRES;
 use crate::row::{Row, failed};
-use crate::{gateways, mailings};
+use crate::{gateways, lanes, mailings};
 
 /// A query of whole sessions, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -58,6 +58,9 @@ async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> R
         session.client.os = session.client.os.or_else(|| previous.client.os.clone());
     }
     put(connection, &session).await?;
+    if let Some(right) = login.right {
+        lanes::take_back(connection, right).await?;
+    }
     let previous_ended_at = previous.map(|previous| previous.access_expires_at.min(session.created_at));
     Ok(LoginOutcome::Done(Box::new(LoginDone { session, previous_ended_at })))
 }

@@ -32,7 +32,7 @@ pub(crate) const FILLED_FROM: &str = "filled_from";
 pub(crate) const CHECKSUMS: &str = "checksums";
 
 /// All tables; none refers to one that comes later.
-pub(crate) const TABLES: [Table; 18] = [
+pub(crate) const TABLES: [Table; 19] = [
     Table { name: "settings", key: 1, columns: &[text("name"), text("value")] },
     Table { name: "counters", key: 1, columns: &[text("name"), number("value")] },
     Table {
@@ -184,6 +184,20 @@ pub(crate) const TABLES: [Table; 18] = [
             text("apikey"),
             text("audience_kind"),
             text("audience"),
+        ],
+    },
+    Table {
+        name: "lanes",
+        key: 1,
+        columns: &[
+            text("lane"),
+            text("subject"),
+            number("failures"),
+            number("failed_at"),
+            number("paused_until"),
+            number("day_until"),
+            number("known_at"),
+            number("forget_at"),
         ],
     },
     Table { name: "imports", key: 1, columns: &[text("source"), number("line")] },

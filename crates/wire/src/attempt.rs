@@ -1,17 +1,20 @@
 //! One structured line in the log for each call, and its part in the metrics.
 
 use std::fmt::Display;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use account::{AccountNumber, Identifier};
 use axum::extract::Request;
+use tracing::Span;
 
 use crate::request_id::RequestId;
 
 /// The refusals that metrics tell apart. All others are one, so that what clients send cannot make new time series.
-const REFUSALS: [&str; 11] = [
+const REFUSALS: [&str; 12] = [
     "there is no such account",
     "wrong password",
+    "too many wrong guesses",
     "the account is disabled",
     "the account is not activated",
     "the account was not activated in time",
@@ -22,6 +25,18 @@ const REFUSALS: [&str; 11] = [
     "the application is disabled",
     "the app is too old for the gateway",
 ];
+
+/// Which call a request turns out to be: dialect and endpoint. Whoever wants to know puts one into the request's extensions.
+#[derive(Debug, Clone, Default)]
+pub struct Called(Arc<OnceLock<(&'static str, &'static str)>>);
+
+impl Called {
+    /// Dialect and endpoint, once they are known.
+    #[must_use]
+    pub fn get(&self) -> Option<(&'static str, &'static str)> {
+        self.0.get().copied()
+    }
+}
 
 /// A call that is under way. What becomes known of it is noted on it; how it ends
 /// writes the line.
@@ -43,7 +58,13 @@ impl Attempt {
     /// A call begins with `request`; `call` is what it is called in the log.
     #[must_use]
     pub fn begin(dialect: &'static str, call: &'static str, request: &Request) -> Self {
-        Self { id: RequestId::of(request), dialect, call, account: None, begun: Instant::now(), identifier: None, note: None }
+        let id = RequestId::of(request);
+        if let Some(called) = request.extensions().get::<Called>() {
+            // It is called once.
+            drop(called.0.set((dialect, call)));
+            Span::current().record("request_id", id.to_string());
+        }
+        Self { id, dialect, call, account: None, begun: Instant::now(), identifier: None, note: None }
     }
 
     /// It succeeded.
@@ -78,6 +99,9 @@ impl Attempt {
 
     fn count(&self, result: &'static str, outcome: &'static str) {
         let (dialect, endpoint) = (self.dialect, self.call);
+        let span = Span::current();
+        span.record("result", result);
+        span.record("outcome", outcome);
         let labels = [("dialect", dialect), ("endpoint", endpoint), ("result", result), ("outcome", outcome)];
         metrics::counter!("hearthgate_requests_total", &labels).increment(1);
         let took = self.begun.elapsed().as_secs_f64();

@@ -2,17 +2,19 @@
 
 mod attempt;
 mod form;
+mod forwarded;
 mod hosts;
 mod json;
 mod request;
 mod request_id;
 mod retry;
 
-pub use crate::attempt::Attempt;
+pub use crate::attempt::{Attempt, Called};
 pub use crate::form::{Form, FormError, Query};
+pub use crate::forwarded::{ForwardedHeader, Proxies};
 pub use crate::hosts::Hosts;
 pub use crate::json::{JsonError, Object};
 pub use crate::request::{BODY_LIMIT, Incoming, Unreadable};
-pub use crate::request_id::{RequestId, name_requests};
+pub use crate::request_id::{Naming, RequestId, name_requests};
 pub use crate::retry::{shortly, with_retry_after};
 pub use tower_http::catch_panic::CatchPanicLayer;

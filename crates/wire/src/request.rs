@@ -1,10 +1,11 @@
 //! Reading a request, within limits.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
+use account::Origin;
 use axum::body::Body;
-use axum::extract::{ConnectInfo, Request};
+use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
@@ -19,8 +20,8 @@ const DRAIN_LIMIT: usize = 4 * 1024 * 1024;
 /// A request, read whole.
 #[derive(Debug)]
 pub struct Incoming {
-    /// The address at the other end.
-    pub address: IpAddr,
+    /// Where it comes from.
+    pub origin: Origin,
     /// The host that was asked, if it was named.
     pub host: Option<String>,
     /// The `Authorization` header; `None` when there is none, several, or one that is not text.
@@ -56,7 +57,7 @@ impl Incoming {
         let body = tokio::time::timeout(body_timeout, read_body(body)).await.map_err(|_| Unreadable::TooSlow)??;
         let query = parts.uri.query().map(str::to_owned);
         let authorization = only(&parts.headers, &AUTHORIZATION);
-        Ok(Self { address: address(&parts), host: host(&parts), authorization, query, body, headers: parts.headers })
+        Ok(Self { origin: origin(&parts), host: host(&parts), authorization, query, body, headers: parts.headers })
     }
 
     /// All headers.
@@ -107,9 +108,10 @@ async fn read_body(mut body: Body) -> Result<Vec<u8>, Unreadable> {
     if length > BODY_LIMIT { Err(Unreadable::TooLarge) } else { Ok(bytes) }
 }
 
-fn address(parts: &Parts) -> IpAddr {
-    let peer = parts.extensions.get::<ConnectInfo<SocketAddr>>();
-    peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip().to_canonical())
+/// As [`name_requests`](crate::name_requests) found it.
+fn origin(parts: &Parts) -> Origin {
+    let unnamed = || Origin { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), request: "unnamed".into() };
+    parts.extensions.get().cloned().unwrap_or_else(unnamed)
 }
 
 fn host(parts: &Parts) -> Option<String> {

@@ -6,6 +6,7 @@
 
 mod changes;
 mod events;
+mod lanes;
 mod life;
 mod logins;
 mod races;
@@ -17,6 +18,7 @@ use std::time::Duration;
 
 pub use self::changes::*;
 pub use self::events::*;
+pub use self::lanes::*;
 pub use self::life::*;
 pub use self::logins::*;
 pub use self::races::*;
@@ -46,7 +48,9 @@ macro_rules! store_contract {
             refresh_tokens devices_come_again gateways_come_again imports moves sendings_race tries_race registrations_race_for_a_code
             rotations_race claims_race
             resource_servers holders every_end_is_an_event refreshes_are_events what_did_not_happen_is_no_event
-            events_are_numbered_in_order old_events_are_forgotten ends_race);
+            events_are_numbered_in_order old_events_are_forgotten ends_race
+            guesses_are_counted right_guesses_are_taken_back who_is_known_stays_known lanes_are_listed_and_cleared
+            lanes_are_forgotten a_login_takes_its_guess_back guesses_race);
     };
     (@ $open:path; $($check:ident)*) => {
         $(
@@ -201,7 +205,7 @@ fn a_session(account: AccountNumber, audience: Audience, created_at: Timestamp) 
 }
 
 fn commit(session: &Session, revision: i64) -> LoginCommit<'_> {
-    LoginCommit { revision, session, bind: None, verifier: None, spend: None }
+    LoginCommit { revision, session, bind: None, verifier: None, spend: None, right: None }
 }
 
 async fn log_in(store: &AnyStore, account: &Account, audience: Audience) -> LoginDone {

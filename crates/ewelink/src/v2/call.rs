@@ -93,7 +93,7 @@ fn phone_number(text: &str, country_code: Option<&str>) -> Option<Phone> {
 
 /// The program at the other end; this dialect says nothing of it.
 pub(super) fn client(incoming: &Incoming) -> Client {
-    Client { address: incoming.address, app_version: None, os: None }
+    Client { address: incoming.origin.address, app_version: None, os: None }
 }
 
 pub(super) fn opening(application: &Authenticated, incoming: &Incoming) -> Opening {

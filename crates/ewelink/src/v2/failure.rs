@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use account::{
-    AuthenticateError, ChangeError, CloseError, CodeError, HashError, LoginError, RefreshError, Region, RegisterError,
-    ResetError, SendError, StoreError, TokenError,
+    AuthenticateError, ChangeError, CloseError, CodeError, GuessError, HashError, LoginError, RefreshError, Region,
+    RegisterError, ResetError, SendError, StoreError, TokenError,
 };
 use axum::Json;
 use axum::http::StatusCode;
@@ -76,6 +76,7 @@ const fn said(error: u32, msg: &'static str) -> Said {
 const OURS: Said = said(500, "internal error");
 /// Not now, but perhaps a little later.
 const BUSY: Said = Said { status: StatusCode::SERVICE_UNAVAILABLE, ..said(500, "the server is busy") };
+const TOO_OFTEN: Said = Said { status: StatusCode::TOO_MANY_REQUESTS, ..said(160_038, "too often") };
 const UNKNOWN_TOKEN: Said = said(401, "the access token is invalid");
 const EXPIRED_TOKEN: Said = said(402, "the access token has expired");
 const WRONG_CODE: Said = said(10002, "wrong verification code");
@@ -117,6 +118,7 @@ impl Failure {
             Self::Change(ChangeError::Token(error)) | Self::Token(error) | Self::Close(CloseError::Token(error)) => token(error),
             Self::Change(ChangeError::PasswordWrong) => said(10001, "wrong password"),
             Self::Change(ChangeError::Hash(error)) => hash(error),
+            Self::Change(ChangeError::Guess(error)) | Self::Refresh(RefreshError::Guess(error)) => guess(error),
             Self::Close(CloseError::Code(error)) => code(error),
             Self::Refresh(RefreshError::Unknown | RefreshError::Reused) => said(401, "the refresh token is invalid"),
             Self::Refresh(RefreshError::Expired) => said(402, "the refresh token has expired"),
@@ -140,11 +142,17 @@ impl Failure {
 
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Login(LoginError::Hash(HashError::Overloaded { retry_after }))
-            | Self::Register(RegisterError::Hash(HashError::Overloaded { retry_after }))
-            | Self::Reset(ResetError::Hash(HashError::Overloaded { retry_after }))
-            | Self::Change(ChangeError::Hash(HashError::Overloaded { retry_after }))
-            | Self::Send(SendError::TooOften { retry_after }) => Some(*retry_after),
+            Self::Login(LoginError::Guess(error) | LoginError::CodeWrong(CodeError::Guess(error)))
+            | Self::Register(RegisterError::Code(CodeError::Guess(error)))
+            | Self::Reset(ResetError::Code(CodeError::Guess(error)))
+            | Self::Close(CloseError::Code(CodeError::Guess(error)))
+            | Self::Change(ChangeError::Guess(error))
+            | Self::Refresh(RefreshError::Guess(error)) => error.retry_after(),
+            Self::Login(LoginError::Hash(error))
+            | Self::Register(RegisterError::Hash(error))
+            | Self::Reset(ResetError::Hash(error))
+            | Self::Change(ChangeError::Hash(error)) => error.retry_after(),
+            Self::Send(SendError::TooOften { retry_after }) => Some(*retry_after),
             _ => None,
         }
     }
@@ -154,6 +162,7 @@ fn login(error: &LoginError) -> Said {
     match error {
         LoginError::AccountUnknown => NO_ACCOUNT,
         LoginError::OtherRegion(_) => ELSEWHERE,
+        LoginError::Guess(error) => guess(error),
         LoginError::PasswordWrong => said(10001, "wrong password"),
         LoginError::CodeWrong(error) => code(error),
         LoginError::NotActivated | LoginError::ActivationLapsed => NOT_ACTIVE,
@@ -179,7 +188,7 @@ fn send(error: &SendError) -> Said {
         SendError::AccountUnknown | SendError::ActivationLapsed => NO_ACCOUNT,
         SendError::OtherRegion(_) => ELSEWHERE,
         SendError::Registered => REGISTERED,
-        SendError::TooOften { .. } => Said { status: StatusCode::TOO_MANY_REQUESTS, ..said(160_038, "too often") },
+        SendError::TooOften { .. } => TOO_OFTEN,
         SendError::NotSent(_) => said(504, "the verification code could not be sent"),
         SendError::Store(error) => store(error),
         // The dialect mails no links.
@@ -216,6 +225,7 @@ fn reset(error: &ResetError) -> Said {
 fn code(error: &CodeError) -> Said {
     match error {
         CodeError::Wrong | CodeError::Used | CodeError::Expired => WRONG_CODE,
+        CodeError::Guess(error) => guess(error),
         CodeError::Store(error) => store(error),
     }
 }
@@ -225,6 +235,14 @@ fn token(error: &TokenError) -> Said {
         TokenError::Unknown => UNKNOWN_TOKEN,
         TokenError::Expired => EXPIRED_TOKEN,
         TokenError::Store(error) => store(error),
+    }
+}
+
+fn guess(error: &GuessError) -> Said {
+    match error {
+        GuessError::TooMany { .. } => TOO_OFTEN,
+        GuessError::Hash(error) => hash(error),
+        GuessError::Store(error) => store(error),
     }
 }
 

@@ -27,6 +27,7 @@ impl Dialect {
             password: fields.new_password("password")?.digest(),
             details: Details { language: fields.text("lang")?, ..Details::default() },
             proof: RegistrationProof::Code(&code),
+            origin: &incoming.origin,
         };
         let logged_in = self.core.register_and_log_in(&registration, &opening(&application, incoming)).await?;
         Ok(answer::logged_in(&logged_in.account, &logged_in.tokens, "registered"))
@@ -60,6 +61,7 @@ impl Dialect {
             proof: ResetProof::Code(&code),
             password: fields.new_password("password")?.digest(),
             region: Some(self.settings.hosts.region(incoming.host.as_deref()).clone()),
+            origin: &incoming.origin,
         };
         let logged_in = self.core.reset_password_and_log_in(&reset, &opening(&application, incoming)).await?;
         Ok(answer::logged_in(&logged_in.account, &logged_in.tokens, "password reset"))
@@ -69,13 +71,13 @@ impl Dialect {
         let fields = Fields::parse(&incoming.body)?;
         let (old, new) = (fields.password("oldPassword")?, fields.new_password("newPassword")?);
         self.session_of(incoming).await?;
-        let account = self.core.change_password(bearer(incoming)?, &old.into(), new.digest()).await?;
+        let account = self.core.change_password(bearer(incoming)?, &old.into(), new.digest(), &incoming.origin).await?;
         Ok(done(Some(account.number), "password changed"))
     }
 
     pub(super) async fn profile(&self, incoming: &Incoming) -> Result<Answer, Failure> {
         let (account, _) = self.session_of(incoming).await?;
-        let country = self.settings.places.as_ref().and_then(|places| places(incoming.address, None).country);
+        let country = self.settings.places.as_ref().and_then(|places| places(incoming.origin.address, None).country);
         let data = json!({ "user": answer::user(&account, country), "region": account.region });
         Ok(Answer { data, account: Some(account.number), outcome: "told" })
     }
@@ -109,7 +111,8 @@ impl Dialect {
                 own && is_from_application(session, incoming)
             }
         };
-        let refreshed = self.core.refresh(&Refresh { token: &token, is_theirs: &is_theirs, terms: TERMS }).await?;
+        let refresh = Refresh { token: &token, is_theirs: &is_theirs, terms: TERMS, origin: &incoming.origin };
+        let refreshed = self.core.refresh(&refresh).await?;
         let data = json!({ "at": refreshed.tokens.access.expose(), "rt": refreshed.tokens.refresh.expose() });
         Ok(Answer { data, account: Some(refreshed.account.number), outcome: "refreshed" })
     }
@@ -123,7 +126,7 @@ impl Dialect {
     pub(super) async fn close_account(&self, incoming: &Incoming) -> Result<Answer, Failure> {
         let code = Fields::parse(&incoming.body)?.required("verificationCode")?;
         self.session_of(incoming).await?;
-        let number = self.core.close_account(bearer(incoming)?, &code).await?;
+        let number = self.core.close_account(bearer(incoming)?, &code, &incoming.origin).await?;
         Ok(done(Some(number), "account closed"))
     }
 

@@ -38,6 +38,7 @@ impl Dialect {
             region: Some(self.settings.hosts.region(incoming.host.as_deref()).clone()),
             terms: TERMS,
             client: client(incoming),
+            origin: incoming.origin.clone(),
             nonce: None,
         };
         let logged_in = self.core.login(&login).await?;

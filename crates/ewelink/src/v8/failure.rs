@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use account::{
-    AuthenticateError, ChangeError, CodeError, HashError, LoginError, RefreshError, Region, RegisterError, ResetError, SendError,
-    StoreError, TokenError,
+    AuthenticateError, ChangeError, CodeError, GuessError, HashError, LoginError, RefreshError, Region, RegisterError,
+    ResetError, SendError, StoreError, TokenError,
 };
 use axum::Json;
 use axum::http::StatusCode;
@@ -98,12 +98,14 @@ impl Failure {
             Self::Change(error) => match error {
                 ChangeError::Token(error) => Self::token_codes(error),
                 ChangeError::PasswordWrong => (StatusCode::OK, 405),
+                ChangeError::Guess(error) => Self::guess_codes(error),
                 ChangeError::Hash(error) => Self::hash_codes(error),
                 ChangeError::Store(error) => Self::store_codes(error),
             },
             Self::Refresh(error) => match error {
                 RefreshError::Unknown | RefreshError::Reused => (StatusCode::OK, 401),
                 RefreshError::Expired => (StatusCode::OK, 402),
+                RefreshError::Guess(error) => Self::guess_codes(error),
                 RefreshError::Store(error) => Self::store_codes(error),
             },
             Self::Unreadable(Unreadable::TooLarge) => (StatusCode::PAYLOAD_TOO_LARGE, 413),
@@ -111,6 +113,15 @@ impl Failure {
             Self::UnknownPath => (StatusCode::NOT_FOUND, 404),
             Self::UnknownMethod => (StatusCode::METHOD_NOT_ALLOWED, 405),
             Self::Panicked => OURS,
+        }
+    }
+
+    /// §5.
+    fn guess_codes(error: &GuessError) -> (StatusCode, u32) {
+        match error {
+            GuessError::TooMany { .. } => (StatusCode::TOO_MANY_REQUESTS, 160_038),
+            GuessError::Hash(error) => Self::hash_codes(error),
+            GuessError::Store(error) => Self::store_codes(error),
         }
     }
 
@@ -128,6 +139,7 @@ impl Failure {
     fn code_codes(error: &CodeError) -> (StatusCode, u32) {
         match error {
             CodeError::Wrong | CodeError::Used | CodeError::Expired => (StatusCode::OK, 498),
+            CodeError::Guess(error) => Self::guess_codes(error),
             CodeError::Store(error) => Self::store_codes(error),
         }
     }
@@ -186,6 +198,7 @@ impl Failure {
             LoginError::AccountUnknown => (StatusCode::OK, 404),
             LoginError::OtherRegion(_) => (StatusCode::OK, 301),
             LoginError::Replayed | LoginError::ApplicationDisabled => (StatusCode::OK, 406),
+            LoginError::Guess(error) => Self::guess_codes(error),
             LoginError::PasswordWrong => (StatusCode::OK, 401),
             LoginError::NotActivated | LoginError::ActivationLapsed | LoginError::AccountDisabled => (StatusCode::OK, 402),
             LoginError::Hash(error) => Self::hash_codes(error),
@@ -214,11 +227,16 @@ impl Failure {
     /// When to try again, where that is worth saying.
     fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Login(LoginError::Hash(HashError::Overloaded { retry_after }))
-            | Self::Register(RegisterError::Hash(HashError::Overloaded { retry_after }))
-            | Self::Reset(ResetError::Hash(HashError::Overloaded { retry_after }))
-            | Self::Change(ChangeError::Hash(HashError::Overloaded { retry_after }))
-            | Self::Send(SendError::TooOften { retry_after }) => Some(*retry_after),
+            Self::Login(LoginError::Guess(error))
+            | Self::Register(RegisterError::Code(CodeError::Guess(error)))
+            | Self::Reset(ResetError::Code(CodeError::Guess(error)))
+            | Self::Change(ChangeError::Guess(error))
+            | Self::Refresh(RefreshError::Guess(error)) => error.retry_after(),
+            Self::Login(LoginError::Hash(error))
+            | Self::Register(RegisterError::Hash(error))
+            | Self::Reset(ResetError::Hash(error))
+            | Self::Change(ChangeError::Hash(error)) => error.retry_after(),
+            Self::Send(SendError::TooOften { retry_after }) => Some(*retry_after),
             _ => None,
         }
     }

@@ -88,6 +88,7 @@ impl Dialect {
             password: new_password(&signed.call, "password")?.digest(),
             details: Details { language: language.clone(), ..Details::default() },
             proof: RegistrationProof::Code(code(&signed)?),
+            origin: &incoming.origin,
         };
         let logged_in = self.core.register_and_log_in(&registration, &signed.opening(incoming)?).await?;
         Ok(answer::logged_in(&logged_in, language.as_deref(), self.settings.places.as_ref(), "registered"))
@@ -101,6 +102,7 @@ impl Dialect {
             proof: ResetProof::Code(code(&signed)?),
             password: new_password(&signed.call, "password")?.digest(),
             region: Some(self.settings.hosts.region(incoming.host.as_deref()).clone()),
+            origin: &incoming.origin,
         };
         let logged_in = self.core.reset_password_and_log_in(&reset, &signed.opening(incoming)?).await?;
         Ok(answer::logged_in(&logged_in, language.as_deref(), self.settings.places.as_ref(), "password reset"))
@@ -116,7 +118,7 @@ impl Dialect {
         if !matches!(session.audience, Audience::Application(_)) {
             return Err(ChangeError::Token(TokenError::Unknown).into());
         }
-        let account = self.core.change_password(token, &old, new.digest()).await?;
+        let account = self.core.change_password(token, &old, new.digest(), &incoming.origin).await?;
         let answer = plain(json!({ "message": "Change password is success!" }), "password changed");
         Ok(Answer { account: Some(account.number), ..answer })
     }
@@ -132,6 +134,7 @@ impl Dialect {
             token: signed.call.text("rt", 64)?.unwrap_or_default(),
             is_theirs: &|session, _| session.audience == audience,
             terms: TERMS,
+            origin: &incoming.origin,
         };
         let refreshed = self.core.refresh(&refresh).await?;
         let logged_in = LoggedIn {

@@ -36,7 +36,7 @@ impl Signed {
             self.call.remark(unused, self.profile())?;
         }
         Ok(Client {
-            address: incoming.address,
+            address: incoming.origin.address,
             app_version: self.call.remark("appVersion", self.profile())?.map(str::to_owned),
             os: self.call.remark("os", self.profile())?.map(str::to_owned),
         })
@@ -81,6 +81,7 @@ impl Dialect {
             caller: Caller::Application(signed.application),
             region: Some(self.settings.hosts.region(incoming.host.as_deref()).clone()),
             terms: TERMS,
+            origin: incoming.origin.clone(),
             nonce: signed.nonce,
         };
         let logged_in = self.core.login(&login).await?;

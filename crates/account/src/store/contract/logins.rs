@@ -79,7 +79,7 @@ pub async fn a_login_on_anything_else_is_undone(store: AnyStore) {
     ] {
         let bind = bind.map(serial);
         for verifier in [None, Some(&renewed)] {
-            let login = LoginCommit { revision, session: &session, bind: bind.as_ref(), verifier, spend: None };
+            let login = LoginCommit { revision, session: &session, bind: bind.as_ref(), verifier, spend: None, right: None };
             assert!(store.commit_login(login).await.unwrap().done().is_none(), "{revision} {bind:?}");
             assert_eq!(everything(&store).await, before, "{revision} {bind:?}");
         }

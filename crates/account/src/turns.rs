@@ -1,0 +1,146 @@
+//! One after the other: whoever asks for the same thing at the same time stands in line.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_lock::{Mutex as AsyncMutex, MutexGuardArc};
+
+/// How much of the mean the newest turn makes: one eighth.
+const WEIGHT: u64 = 8;
+
+/// Lines, each with a name, that exist as long as somebody stands in them.
+#[derive(Debug)]
+pub(crate) struct Turns {
+    lines: Mutex<HashMap<String, Line>>,
+    longest_wait: Duration,
+    /// How long a turn takes, in nanoseconds; 0 until the first is over.
+    mean: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    standing: u64,
+    head: Arc<AsyncMutex<()>>,
+}
+
+/// Somebody's turn; the next one's begins when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    begun: Instant,
+    // Dropped in this order.
+    _head: MutexGuardArc<()>,
+    place: Place,
+}
+
+/// A place in a line, given up when it is dropped.
+#[derive(Debug)]
+struct Place {
+    turns: Arc<Turns>,
+    name: String,
+}
+
+impl Turns {
+    /// Lines in which nobody stands for longer than about `longest_wait`.
+    pub fn new(longest_wait: Duration) -> Self {
+        Self { lines: Mutex::default(), longest_wait, mean: AtomicU64::new(0) }
+    }
+
+    /// Waits for one's turn in the line called `name`.
+    ///
+    /// # Errors
+    /// How long it would take, when that is too long; then nobody has waited.
+    pub async fn wait(self: &Arc<Self>, name: &str) -> Result<Turn, Duration> {
+        let (place, head) = self.stand(name)?;
+        let head = head.lock_arc().await;
+        Ok(Turn { begun: Instant::now(), _head: head, place })
+    }
+
+    fn stand(self: &Arc<Self>, name: &str) -> Result<(Place, Arc<AsyncMutex<()>>), Duration> {
+        let mut lines = self.lines();
+        let line = lines.entry(name.to_owned()).or_default();
+        let wait = Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(line.standing));
+        if wait > self.longest_wait {
+            return Err(wait);
+        }
+        line.standing += 1;
+        let place = Place { turns: Arc::clone(self), name: name.to_owned() };
+        Ok((place, Arc::clone(&line.head)))
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<String, Line>> {
+        // Nothing that holds it can panic in the middle of a change.
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes a turn into the mean. Of two at once one may be lost: it is an estimate.
+    fn note(&self, took: Duration) {
+        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        let next = match self.mean.load(Ordering::Relaxed) {
+            0 => took,
+            old => old - old / WEIGHT + took / WEIGHT,
+        };
+        self.mean.store(next, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.place.turns.note(self.begun.elapsed());
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut lines = self.turns.lines();
+        if let Some(line) = lines.get_mut(&self.name) {
+            line.standing -= 1;
+            if line.standing == 0 {
+                lines.remove(&self.name);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+
+    /// What a future says when it is asked once.
+    fn ask<T>(future: impl Future<Output = T>) -> Option<T> {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => Some(value),
+            Poll::Pending => None,
+        }
+    }
+
+    #[test]
+    fn one_after_the_other_in_each_line() {
+        let turns = Arc::new(Turns::new(Duration::MAX));
+        let first = ask(turns.wait("a")).unwrap().unwrap();
+        assert!(ask(turns.wait("a")).is_none(), "the second waits");
+        assert!(matches!(ask(turns.wait("b")), Some(Ok(_))), "another line is free");
+        drop(first);
+        assert!(matches!(ask(turns.wait("a")), Some(Ok(_))), "whoever gave up waiting is in nobody's way");
+        assert!(turns.lines().is_empty(), "nobody stands anywhere");
+    }
+
+    #[test]
+    fn who_would_wait_too_long_is_sent_away_at_once() {
+        let turns = Arc::new(Turns::new(Duration::from_secs(2)));
+        turns.mean.store(1_000_000_000, Ordering::Relaxed);
+        let first = ask(turns.wait("a")).unwrap().unwrap();
+        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(turns.wait("a"))).collect();
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.iter_mut().all(|one| one.as_mut().poll(&mut context).is_pending()));
+        let sent_away = ask(turns.wait("a")).unwrap();
+        assert_eq!(sent_away.unwrap_err(), Duration::from_secs(3));
+        drop((first, waiting));
+        assert!(matches!(ask(turns.wait("a")), Some(Ok(_))), "and afterwards it is as before");
+    }
+}

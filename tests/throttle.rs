@@ -1,0 +1,442 @@
+//! Guessing: what is held back, and who is not.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use futures_util::future::{BoxFuture, join_all};
+use reqwest::Method;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::support::app::App;
+use crate::support::calls::{CUBE, TOUCH, md5};
+use crate::support::guard::Guard;
+use crate::support::panel::Panel;
+use crate::support::{Answer, Server};
+
+const PASSWORD: &str = "correct horse battery";
+const WRONG: &str = "not the password";
+const EMAIL: &str = "anna@example.com";
+const PHONE: &str = "+8613100000001";
+
+/// The limits as they are when nothing is configured.
+const DEFAULTS: [(&str, &str); 3] = [
+    ("HEARTHGATE_THROTTLE__FAILURES", "5"),
+    ("HEARTHGATE_THROTTLE__SOURCE_FAILURES", "5"),
+    ("HEARTHGATE_THROTTLE__DAILY", "100"),
+];
+
+/// The same, but for sources.
+const ANY_SOURCE: [(&str, &str); 3] = [DEFAULTS[0], ("HEARTHGATE_THROTTLE__SOURCE_FAILURES", "1000000"), DEFAULTS[2]];
+
+struct World {
+    server: Server,
+    app: App,
+    panel: Panel,
+}
+
+impl World {
+    fn new(settings: &[(&str, &str)]) -> Self {
+        Self::of(Server::dev_with(settings))
+    }
+
+    fn of(server: Server) -> Self {
+        let (app, panel) = (App::new(&server), Panel::new(&server));
+        Self { server, app, panel }
+    }
+
+    /// With an account that has every kind of identifier.
+    fn with_anna(settings: &[(&str, &str)]) -> Self {
+        let world = Self::new(settings);
+        world.server.create_account(&["--username", "anna", "--email", EMAIL, "--phone", PHONE], PASSWORD);
+        world
+    }
+
+    async fn v8_login(&self, from: &str, who: &str, password: &str) -> Answer {
+        let field = if who.contains('@') { "email" } else { "phoneNumber" };
+        self.app.from(from).v8("/api/user/login", json!({ field: who, "password": password })).await
+    }
+
+    async fn fantem_login(&self, from: &str, who: &str, password: &str, device: &str) -> Answer {
+        let password = md5(password);
+        let form = [("username", who), ("password", &password), ("uuid", device), ("cubeSn", CUBE)];
+        self.panel.from(from).form("/accounts/login", &form).await.answer
+    }
+}
+
+fn assert_throttled(answer: &Answer) -> u64 {
+    let ewelink = [json!({ "error": 160_038 }), json!({ "error": 160_038, "msg": "too often", "data": {} })];
+    let in_form = [ewelink.as_slice(), &[json!({ "str": "2" })]].concat();
+    let fantem = answer.body["code"].to_string().trim_matches('"') == "2" && answer.body["note"] == "TOO_MANY_ATTEMPTS";
+    assert!(answer.status == 429 && (in_form.contains(&answer.body) || fantem), "{} {}", answer.status, answer.body);
+    answer.retry_after.expect("it says when to try again")
+}
+
+#[tokio::test]
+async fn after_five_wrong_guesses_everybody_waits() {
+    let world = World::with_anna(&DEFAULTS);
+    // Every name that the account has, in both dialects, from different addresses.
+    assert_eq!(world.v8_login("127.0.1.1", EMAIL, WRONG).await.body["error"], 401);
+    assert_eq!(world.v8_login("127.0.1.2", PHONE, WRONG).await.body["error"], 401);
+    for (from, who) in [("127.0.1.3", "anna"), ("127.0.1.4", EMAIL), ("127.0.1.5", "ANNA@example.com")] {
+        assert_eq!(world.fantem_login(from, who, WRONG, TOUCH).await.body["code"], 108);
+    }
+    let wait = assert_throttled(&world.v8_login("127.0.1.6", EMAIL, PASSWORD).await);
+    assert!((25..=30).contains(&wait), "{wait}");
+    assert_throttled(&world.fantem_login("127.0.1.7", "anna", PASSWORD, TOUCH).await);
+    assert_eq!(world.v8_login("127.0.1.8", "+8613123456789", "12345678").await.body["region"], "cn", "nobody else waits");
+
+    let folder = world.server.stop();
+    let world = World::of(Server::dev_at(folder, &["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"], &DEFAULTS));
+    assert_throttled(&world.v8_login("127.0.1.9", EMAIL, PASSWORD).await);
+    let line = world.v8_login("127.0.1.9", EMAIL, PASSWORD).await;
+    assert_eq!(world.server.log_line(&line.request_id)["outcome"], "too many wrong guesses");
+    // What time does otherwise.
+    world.server.change_database("UPDATE lanes SET paused_until = 0").await;
+    assert_eq!(world.v8_login("127.0.1.9", EMAIL, PASSWORD).await.body["region"], "cn");
+}
+
+/// A name that nobody has is held back like one that somebody has, so that this tells nothing.
+#[tokio::test]
+async fn an_unknown_name_counts_the_same() {
+    let world = World::new(&ANY_SOURCE);
+    for number in 0..5 {
+        assert_eq!(world.v8_login(&format!("127.0.1.{number}"), EMAIL, WRONG).await.body["error"], 404);
+    }
+    assert_throttled(&world.v8_login("127.0.1.9", EMAIL, WRONG).await);
+    assert_throttled(&world.fantem_login("127.0.1.9", EMAIL, WRONG, TOUCH).await);
+}
+
+#[tokio::test]
+async fn one_source_tries_five_accounts() {
+    let world = World::new(&DEFAULTS);
+    for person in 0..5 {
+        let answer = world.v8_login("127.0.1.1", &format!("person{person}@example.com"), WRONG).await;
+        assert_eq!(answer.body["error"], 404);
+    }
+    assert_throttled(&world.v8_login("127.0.1.1", "+8613123456789", "12345678").await);
+    assert_eq!(world.v8_login("127.0.1.2", "+8613123456789", "12345678").await.body["region"], "cn");
+}
+
+/// However many at once: each way in has been counted before anything is hashed.
+#[tokio::test]
+async fn five_hundred_guesses_at_once_are_five() {
+    let settings =
+        [DEFAULTS.as_slice(), &[("HEARTHGATE_HASH__MAX_WAIT", "10m"), ("HEARTHGATE_DATABASE__ACQUIRE_TIMEOUT", "10m")]];
+    let folder = Arc::new(TempDir::new().unwrap());
+    let listen = ["--http", "127.0.0.1:0", "--https", "127.0.0.1:0", "--metrics", "127.0.0.1:0"];
+    let world = World::of(Server::dev_at(folder, &listen, &settings.concat()));
+    world.server.create_account(&["--email", EMAIL], PASSWORD);
+    let hashes = async || {
+        let scraped = reqwest::get(format!("{}/metrics", world.server.metrics)).await.unwrap().text().await.unwrap();
+        let count = scraped.lines().find_map(|line| line.strip_prefix("hearthgate_hash_duration_seconds_count "));
+        count.map_or(0, |count| count.parse::<u32>().unwrap())
+    };
+    let before = hashes().await;
+    let addresses: Vec<_> = (0..500).map(|guess| format!("127.0.{}.{}", 1 + guess / 200, 1 + guess % 200)).collect();
+    let answers = join_all(addresses.iter().map(|from| world.v8_login(from, EMAIL, WRONG))).await;
+    let wrong = answers.iter().filter(|answer| answer.body["error"] == 401).count();
+    assert_eq!(wrong, 5);
+    assert_eq!(answers.iter().filter(|answer| answer.status == 429).count(), 495);
+    assert_eq!(hashes().await - before, 5);
+}
+
+/// Somebody who does not know the password keeps nobody out who is known: by address, or by device.
+#[tokio::test]
+async fn strangers_do_not_lock_the_owner_out() {
+    let world = World::with_anna(&DEFAULTS);
+    assert_eq!(world.v8_login("127.0.2.1", EMAIL, PASSWORD).await.body["region"], "cn");
+    assert_eq!(world.fantem_login("127.0.2.2", "anna", PASSWORD, TOUCH).await.body["code"], 1);
+    for number in 1..=5 {
+        assert_eq!(world.v8_login(&format!("127.0.1.{number}"), EMAIL, WRONG).await.body["error"], 401);
+    }
+    assert_throttled(&world.v8_login("127.0.1.9", EMAIL, PASSWORD).await);
+    assert_eq!(world.v8_login("127.0.2.1", EMAIL, PASSWORD).await.body["region"], "cn", "from the owner's address");
+    assert_eq!(world.fantem_login("127.0.2.9", "anna", PASSWORD, TOUCH).await.body["code"], 1, "on the owner's device");
+    // What comes from there is counted there.
+    for _ in 0..5 {
+        assert_eq!(world.v8_login("127.0.2.1", EMAIL, WRONG).await.body["error"], 401);
+    }
+    assert_throttled(&world.v8_login("127.0.2.1", EMAIL, PASSWORD).await);
+    assert_eq!(world.fantem_login("127.0.2.2", "anna", PASSWORD, TOUCH).await.body["code"], 1);
+}
+
+/// A neighbour behind the same address does not lock those out who are at home there.
+#[tokio::test]
+async fn a_neighbour_does_not_lock_the_owner_out() {
+    let world = World::with_anna(&DEFAULTS);
+    assert_eq!(world.v8_login("127.0.2.1", EMAIL, PASSWORD).await.body["region"], "cn");
+    for person in 0..5 {
+        world.v8_login("127.0.2.1", &format!("person{person}@example.com"), WRONG).await;
+    }
+    assert_throttled(&world.v8_login("127.0.2.1", "+8613123456789", "12345678").await);
+    assert_eq!(world.v8_login("127.0.2.1", EMAIL, PASSWORD).await.body["region"], "cn");
+}
+
+/// A right password leaves nothing behind, also where the login is refused for another reason.
+#[tokio::test]
+async fn right_guesses_do_not_count() {
+    let world = World::with_anna(&DEFAULTS);
+    let account = world.server.operate(&["account", "show", "anna"])["account"].to_string();
+    world.server.operate(&["account", "disable", &account]);
+    for _ in 0..20 {
+        assert_eq!(world.v8_login("127.0.1.1", EMAIL, PASSWORD).await.body["error"], 402);
+    }
+    world.server.operate(&["account", "enable", &account]);
+    for _ in 0..20 {
+        assert_eq!(world.v8_login("127.0.1.1", EMAIL, PASSWORD).await.body["region"], "cn");
+    }
+    assert_eq!(world.server.operate(&["throttle", "list"]), json!([]));
+}
+
+#[tokio::test]
+async fn an_operator_sees_and_clears_them() {
+    let world = World::with_anna(&DEFAULTS);
+    let id = world.server.operate(&["account", "show", "anna"])["id"].as_str().unwrap().to_owned();
+    for _ in 0..5 {
+        world.v8_login("127.0.1.1", EMAIL, WRONG).await;
+    }
+    let listed = world.server.operate(&["throttle", "list"]);
+    let lanes: Vec<_> =
+        listed.as_array().unwrap().iter().map(|lane| (lane["lane"].as_str().unwrap(), &lane["failures"])).collect();
+    let (account, five) = (format!("account/{id}"), json!(5));
+    assert_eq!(lanes, [(account.as_str(), &five), ("from/127.0.1.1", &five)]);
+    assert!(listed.as_array().unwrap().iter().all(|lane| lane["paused_until"].is_string()), "{listed}");
+    let of_anna = world.server.operate(&["throttle", "list", "--account", "anna"]);
+    assert_eq!(of_anna.as_array().unwrap().len(), 1);
+
+    assert_throttled(&world.v8_login("127.0.1.1", EMAIL, PASSWORD).await);
+    assert_eq!(world.server.operate(&["throttle", "clear", "--account", PHONE]), json!({ "cleared": 1 }));
+    assert_throttled(&world.v8_login("127.0.1.1", EMAIL, PASSWORD).await);
+    assert_eq!(world.server.operate(&["throttle", "clear", "--source", "127.0.1.1"]), json!({ "cleared": 1 }));
+    assert_eq!(world.v8_login("127.0.1.1", EMAIL, PASSWORD).await.body["region"], "cn");
+
+    for _ in 0..5 {
+        world.v8_login("127.0.1.2", "nobody@example.com", WRONG).await;
+    }
+    let nobody = world.server.operate(&["throttle", "list", "--account", "nobody@example.com"]);
+    assert!(nobody[0]["lane"].as_str().unwrap().starts_with("nobody/"), "{nobody}");
+    assert!(!nobody.to_string().contains("example"), "a name that is no account's may be a password");
+    assert_eq!(world.server.operate(&["throttle", "clear", "--account", "nobody@example.com"]), json!({ "cleared": 1 }));
+}
+
+#[tokio::test]
+async fn uniform_errors_do_not_tell_who_has_an_account() {
+    let world = World::with_anna(&[("HEARTHGATE_UNIFORM_ERRORS", "true")]);
+    assert_eq!(world.v8_login("127.0.1.1", EMAIL, WRONG).await.body, json!({ "error": 401 }));
+    assert_eq!(world.v8_login("127.0.1.1", "nobody@example.com", WRONG).await.body, json!({ "error": 401 }));
+    assert_eq!(world.fantem_login("127.0.1.1", "nobody@example.com", WRONG, TOUCH).await.body["code"], 108);
+}
+
+/// What stands in `X-Forwarded-For` counts where the operator's proxy writes it, and nowhere else.
+#[tokio::test]
+async fn a_proxy_says_who_guesses() {
+    let proxied = [DEFAULTS.as_slice(), &[("HEARTHGATE_PROXY__NETWORKS", "[\"127.0.9.0/24\"]")]].concat();
+    let world = World::new(&proxied);
+    let guess = async |peer: &str, said: &str, person: u32| {
+        let who = format!("{}@example.com", md5(&format!("{peer} {said} {person}")));
+        let app = world.app.from(peer).with_header("x-forwarded-for", said);
+        app.v8("/api/user/login", json!({ "email": who, "password": WRONG })).await
+    };
+    for person in 0..5 {
+        assert_eq!(guess("127.0.9.1", "192.0.2.1", person).await.body["error"], 404);
+    }
+    assert_throttled(&guess("127.0.9.1", "192.0.2.1", 5).await);
+    assert_throttled(&guess("127.0.9.2", "203.0.113.7, 192.0.2.1", 6).await);
+    assert_eq!(guess("127.0.9.1", "192.0.2.2", 0).await.body["error"], 404, "another one behind the same proxy");
+    for person in 0..5 {
+        assert_eq!(guess("127.0.1.1", &format!("192.0.2.{}", 10 + person), person).await.body["error"], 404);
+    }
+    assert_throttled(&guess("127.0.1.1", "192.0.2.20", 5).await);
+}
+
+/// A way to prove something, tried with something wrong from an address.
+type Way<'a> = Box<dyn Fn(String) -> BoxFuture<'a, Answer> + 'a>;
+
+/// Every request of every dialect that compares a password, code, link or refresh token holds guesses back. A request that is new
+/// must be added here, to one of the two lists.
+#[tokio::test]
+async fn every_way_holds_guesses_back() {
+    let world = World::with_anna(&DEFAULTS);
+    world.server.operate(&["device", "register", "phone", "--kind", "android_phone"]);
+    let at = world.v8_login("127.0.3.1", EMAIL, PASSWORD).await.text("/at");
+    let guid = world.panel.json("/client/register", &phone_device("guest")).await.answer.text("/data/guid");
+    let (world, at, guid) = (&world, &at, &guid);
+    let v8 = |path: &'static str, body: Value| -> Way<'_> {
+        Box::new(move |from| {
+            let body = body.clone();
+            Box::pin(async move { world.app.from(&from).v8(path, body).await })
+        })
+    };
+    let v2 = |path: &'static str, body: Value| -> Way<'_> {
+        Box::new(move |from| {
+            let body = body.clone();
+            Box::pin(async move { world.app.from(&from).v2(path, body).await })
+        })
+    };
+    let bearer = |path: &'static str, body: Value| -> Way<'_> {
+        Box::new(move |from| {
+            let body = body.clone();
+            Box::pin(async move { world.app.from(&from).v2_as(at, Method::POST, path, body).await })
+        })
+    };
+    let form = |path: &'static str, fields: &'static [(&'static str, &'static str)]| -> Way<'_> {
+        Box::new(move |from| Box::pin(async move { world.panel.from(&from).form(path, fields).await.answer }))
+    };
+    let json = |path: &'static str, body: Value| -> Way<'_> {
+        Box::new(move |from| {
+            let body = body.clone();
+            let cookies = [("guid", guid.as_str())];
+            Box::pin(async move { world.panel.from(&from).with_cookies(&cookies).json(path, &body).await.answer })
+        })
+    };
+    let page = |method: Method, path: &'static str| -> Way<'_> {
+        Box::new(move |from| {
+            let method = method.clone();
+            Box::pin(async move {
+                let (status, retry_after) =
+                    world.panel.from(&from).visit(method, path, &[("email", EMAIL), ("code", "nosuchlink")]).await;
+                let body = json!({ "code": if status == 429 { 2 } else { 0 }, "note": "TOO_MANY_ATTEMPTS" });
+                Answer { status, request_id: String::new(), retry_after, body }
+            })
+        })
+    };
+    let wrong: &'static str = Box::leak(md5(WRONG).into_boxed_str());
+    let token = "0123456789abcdef0123456789abcdef01234567";
+    let code = json!({ "email": EMAIL, "verificationCode": "000000", "password": PASSWORD });
+    let new = json!({ "email": "new@example.com", "verificationCode": "000000", "password": PASSWORD });
+    let (old, close) = (json!({ "oldPassword": WRONG, "newPassword": "another horse" }), json!({ "verificationCode": "000000" }));
+    let by_phone = |number: &str| json!({ "phone": number, "countryCode": "+86", "code": "000000", "password": wrong, "confirmPassword": wrong });
+    let by_email = |email: &str| json!({ "email": email, "code": "000000", "password": wrong, "confirmPassword": wrong });
+    let ways: Vec<(&str, Way<'_>)> = vec![
+        ("POST /api/user/login", v8("/api/user/login", json!({ "email": EMAIL, "password": WRONG }))),
+        ("POST /api/user/register", v8("/api/user/register", new.clone())),
+        ("POST /api/user/password/reset", v8("/api/user/password/reset", code.clone())),
+        ("POST /api/user/password", bearer("/api/user/password", old.clone())),
+        (
+            "GET /api/user/refresh",
+            Box::new(move |from| {
+                Box::pin(async move { world.app.from(&from).v8_get("/api/user/refresh", &[("rt", token)]).await })
+            }),
+        ),
+        ("POST /v2/user/login", v2("/v2/user/login", json!({ "email": EMAIL, "password": WRONG, "countryCode": "+86" }))),
+        ("POST /v2/user/register", v2("/v2/user/register", new)),
+        (
+            "POST /v2/user/sms-login",
+            v2("/v2/user/sms-login", json!({ "phoneNumber": PHONE, "countryCode": "+86", "verificationCode": "000000" })),
+        ),
+        ("POST /v2/user/reset-pwd", v2("/v2/user/reset-pwd", code)),
+        ("POST /v2/user/change-pwd", bearer("/v2/user/change-pwd", old)),
+        ("POST /v2/user/refresh", v2("/v2/user/refresh", json!({ "rt": token }))),
+        ("POST /v2/user/close-account", bearer("/v2/user/close-account", close)),
+        (
+            "POST /accounts/login",
+            form(
+                "/accounts/login",
+                Box::leak(Box::new([("username", "anna"), ("password", wrong), ("uuid", TOUCH), ("cubeSn", CUBE)])),
+            ),
+        ),
+        ("POST /v2/accounts/login", json("/v2/accounts/login", json!({ "username": "anna", "password": wrong }))),
+        (
+            "POST /accounts/flushToken",
+            form(
+                "/accounts/flushToken",
+                &[("accountId", "1"), ("uuid", TOUCH), ("flushToken", "0123456789abcdef0123456789abcdef")],
+            ),
+        ),
+        ("POST /accounts/validatePhoneCode", json("/accounts/validatePhoneCode", by_phone("13100000002"))),
+        ("POST /accounts/registerByPhone", json("/accounts/registerByPhone", by_phone("13100000002"))),
+        ("POST /accounts/registerByEmail", json("/accounts/registerByEmail", by_email("new@example.com"))),
+        ("POST /accounts/resetPasswordByPhone", json("/accounts/resetPasswordByPhone", by_phone("13100000001"))),
+        ("POST /accounts/resetPasswordByEmail", json("/accounts/resetPasswordByEmail", by_email(EMAIL))),
+        (
+            "POST /accounts/updatepw",
+            form("/accounts/updatepw", Box::leak(Box::new([("email", EMAIL), ("password", wrong), ("code", "nosuchlink")]))),
+        ),
+        ("GET /user/verify", page(Method::GET, "/user/verify")),
+        ("GET /user/findLostEmail", page(Method::GET, "/user/findLostEmail")),
+        ("POST /user/updateInfo", page(Method::POST, "/user/updateInfo")),
+    ];
+    let proving: BTreeSet<String> = ways.iter().map(|(way, _)| (*way).to_owned()).collect();
+    let routes = ewelink::routes().into_iter().chain(fantem::routes());
+    let routes: BTreeSet<_> = routes.map(|(method, path)| format!("{method} {path}")).collect();
+    let nothing: BTreeSet<_> = PROVE_NOTHING.iter().map(|way| (*way).to_owned()).collect();
+    assert_eq!(routes, &proving | &nothing, "every request is in one of the two lists");
+    for (number, (name, way)) in ways.iter().enumerate() {
+        world.server.change_database("UPDATE lanes SET failures = 0, paused_until = 0, day_until = 0").await;
+        let mut made = 0;
+        let throttled = loop {
+            let answer = way(format!("127.0.4.{}", number + 1)).await;
+            if answer.status == 429 {
+                break answer;
+            }
+            assert!(answer.status == 200 && made < 20, "{name}: {made} guesses, then {} {}", answer.status, answer.body);
+            made += 1;
+        };
+        assert_throttled(&throttled);
+        assert!(made == 5 || made == 20, "{name} allows {made} guesses");
+    }
+}
+
+/// Requests with which nobody proves anything but an access token or a signature.
+const PROVE_NOTHING: &[&str] = &[
+    "GET /api/user/region",
+    "POST /api/sms",
+    "POST /v2/user/verification-code",
+    "GET /v2/user/profile",
+    "POST /v2/user/profile",
+    "DELETE /v2/user/logout",
+    "GET /v2/utils/get-region",
+    "POST /accounts/logout",
+    "GET /accounts/heart",
+    "POST /client/register",
+    "POST /cube/register",
+    "POST /client/update/status",
+    "POST /client/get/info",
+    "POST /client/name",
+    "POST /cube/updateInfo",
+    "POST /client/heart",
+    "GET /cube/heart",
+    "POST /client/accountGatewayList",
+    "POST /v2/home/gateway",
+    "GET /authen/apply",
+    "POST /authen/confirm",
+    "POST /authen/cubes",
+    "POST /dev/cubes",
+    "POST /accounts/bindGateway",
+    "POST /accounts/unbindGateway",
+    "POST /cube/confirm",
+    "GET /cube/confirm",
+    "POST /cube/removeBind",
+    "POST /accounts",
+    "POST /accounts/resendEmail",
+    "POST /email/code",
+    "POST /sms/code",
+    "GET /accounts/forgetPw",
+    "GET /user/style.css",
+    "GET /region/languageCode",
+    "GET /region/list",
+    "GET /system/connection/ping",
+    "GET /system/version",
+];
+
+fn phone_device(sn: &str) -> Value {
+    json!({
+        "sn": sn, "wifiMac": format!("{sn}-w"), "bluetoothMac": format!("{sn}-b"), "uuid": "u", "type": "android_phone", "manufacturer": "m",
+        "model": "m", "systemType": "android", "systemVersion": "14", "applicationVersion": "V2.0",
+    })
+}
+
+/// A resource server's wrong secrets are held back; the right one never is.
+#[tokio::test]
+async fn wrong_secrets_of_resource_servers() {
+    let world = World::new(&DEFAULTS);
+    let guard = Guard::new(&world.server);
+    let stranger = guard.with_secret("wrong");
+    let mut answers = Vec::new();
+    for _ in 0..21 {
+        answers.push(stranger.asks("x").await.0);
+    }
+    assert_eq!(answers, [[401; 20].as_slice(), &[429]].concat());
+    assert_eq!(guard.introspect("x").await, json!({ "active": false }));
+}
