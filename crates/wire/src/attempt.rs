@@ -60,8 +60,7 @@ impl Attempt {
     pub fn begin(dialect: &'static str, call: &'static str, request: &Request) -> Self {
         let id = RequestId::of(request);
         if let Some(called) = request.extensions().get::<Called>() {
-            // It is called once.
-            drop(called.0.set((dialect, call)));
+            called.0.get_or_init(|| (dialect, call));
             Span::current().record("request_id", id.to_string());
         }
         Self { id, dialect, call, account: None, begun: Instant::now(), identifier: None, note: None }
