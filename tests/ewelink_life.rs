@@ -10,11 +10,18 @@ use crate::support::documents::{assert_routes, assert_seen, codes_of};
 use crate::support::{Answer, Server, assert_answer};
 
 const PHONE: &str = "+8613123456789";
-const PASSWORD: &str = "12345678";
+const PASSWORD: &str = "correct horse battery";
 const NEW_PASSWORD: &str = "another horse battery";
 
 /// An SMS gateway at which nobody listens.
 const NO_SMS: [(&str, &str); 1] = [("HEARTHGATE_SMS__URL", "http://127.0.0.1:1/")];
+
+/// `dev`, whose sample account has a password that may be set.
+fn sample() -> Server {
+    let server = Server::dev();
+    server.operate_with(&["account", "set-password", PHONE], PASSWORD);
+    server
+}
 
 #[test]
 fn every_route_is_documented() {
@@ -41,7 +48,7 @@ fn fails(answer: &Answer, error: u32) {
 
 #[tokio::test]
 async fn every_request_and_code_of_v8() {
-    let server = Server::dev();
+    let server = sample();
     let app = App::new(&server);
     v8_regions(&app).await;
     v8_codes(&server, &app).await;
@@ -138,6 +145,7 @@ async fn v8_registration(server: &Server, app: &App) {
         json!({ "verificationCode": null }),
         json!({ "password": null }),
         json!({ "password": "1234567" }),
+        json!({ "password": "12345678" }),
         json!({ "password": "x".repeat(65) }),
         json!({ "email": null }),
         json!({ "email": "x" }),
@@ -189,6 +197,7 @@ async fn v8_reset(server: &Server, app: &App) {
         app.v8(path, body).await
     };
     fails(&reset(app, json!({ "password": "short" })).await, 400);
+    fails(&reset(app, json!({ "password": "iloveyou" })).await, 400);
     fails(&reset(&app.as_application("nobody", "x"), json!({})).await, 406);
     fails(&reset(app, json!({ "phoneNumber": "+8613100000009" })).await, 401);
     let abroad = reset(&app.at_host("eu-apia.coolkit.cc"), json!({})).await;
@@ -227,6 +236,7 @@ async fn v8_change(server: &Server, app: &App) {
     fails(&change(&panel, theirs).await, 401);
     fails(&change(&mine, json!({ "oldPassword": NEW_PASSWORD })).await, 400);
     fails(&change(&mine, json!({ "oldPassword": NEW_PASSWORD, "newPassword": "short" })).await, 400);
+    fails(&change(&mine, json!({ "oldPassword": NEW_PASSWORD, "newPassword": "1qaz2wsx" })).await, 400);
     fails(&change(&mine, json!({ "oldPassword": "wrong", "newPassword": "yet another horse" })).await, 405);
     server.change_database("UPDATE sessions SET access_expires_at = access_expires_at - 2592000000").await;
     fails(&change(&mine, body.clone()).await, 402);
@@ -288,7 +298,7 @@ async fn v8_logins(server: &Server, app: &App) {
 
 #[tokio::test]
 async fn every_request_and_code_of_v2() {
-    let server = Server::dev();
+    let server = sample();
     let app = App::new(&server);
     v2_who_calls(&server, &app).await;
     v2_logins(&server, &app).await;
@@ -448,6 +458,7 @@ async fn v2_codes(server: &Server, app: &App) {
     v2_fails(&by_code(app, &code, PHONE).await, 10002);
     v2_fails(&reset(app, &code, PHONE, "short").await, 400);
     v2_fails(&reset(app, &wrong(&code), PHONE, PASSWORD).await, 10002);
+    v2_fails(&reset(app, &code, PHONE, "sunshine").await, 400);
     v2_fails(&reset(app, &code, "+8613100000009", PASSWORD).await, 10003);
     assert_answer("elsewhere", &reset(&app.at_host("eu-apia.coolkit.cc"), &code, PHONE, PASSWORD).await, 200, &elsewhere);
     v2_says(&reset(app, &code, PHONE, PASSWORD).await, v2_logged_in_as(v2_sample(), "cn"));
@@ -490,6 +501,7 @@ async fn v2_logged_in(server: &Server, app: &App) {
         call(Method::POST, "/v2/user/change-pwd", json!({ "oldPassword": old, "newPassword": new })).await
     };
     v2_fails(&change(PASSWORD, "short").await, 400);
+    v2_fails(&change(PASSWORD, "password1").await, 400);
     v2_fails(&change("wrong", NEW_PASSWORD).await, 10001);
     v2_says(&change(PASSWORD, NEW_PASSWORD).await, json!({}));
     v2_says(&change(NEW_PASSWORD, PASSWORD).await, json!({}));
@@ -542,7 +554,7 @@ async fn v2_closing(server: &Server, app: &App) {
 /// The public vector of the documents.
 #[tokio::test]
 async fn the_public_vector_of_v2() {
-    let server = Server::dev();
+    let server = sample();
     let body = r#"{"email":"1234@gmail.com","password":"12345678","countryCode":"+1"}"#;
     let authorization = "Sign ttZ/gluzqrafvGonjMD20p4//arW6KoZKbo1SOMEzCA=";
     let answer = App::new(&server).authorized(Method::POST, "/v2/user/login", authorization, body).await;

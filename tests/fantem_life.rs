@@ -297,6 +297,8 @@ async fn registering_with_a_code(server: &Server, panel: &Panel) {
     register("13100000001", json!({ "password": PASSWORD })).await.fails_in_text(3);
     register("13100000001", json!({ "phone": null, "password": md5("x") })).await.fails_in_text(3);
     register("13100000001", json!({ "password": md5("x") })).await.fails_in_text(4050);
+    let common = md5("123456");
+    register("13100000001", json!({ "password": common, "confirmPassword": common })).await.fails_in_text(4);
     register("13123456789", json!({})).await.fails_in_text(4051);
     register("13100000001", json!({ "code": wrong })).await.fails_in_text(8001);
     server.change_database("UPDATE codes SET expires_at = expires_at - 600000").await;
@@ -372,6 +374,8 @@ async fn resetting(server: &Server, panel: &Panel) {
         reset(json!({ "code": null })).await.fails_in_text(3);
         reset(json!({ "code": "1" })).await.fails_in_text(4);
         reset(json!({ "password": md5("x") })).await.fails_in_text(4050);
+        let common = md5("iloveyou");
+        reset(json!({ "password": common, "confirmPassword": common })).await.fails_in_text(4);
         reset(wrong_address).await.fails_in_text(unknown);
         reset(json!({})).await.fails_in_text(8001);
         let to = if unknown == 4055 {

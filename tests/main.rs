@@ -4,6 +4,7 @@
 /// Whether the databases are PostgreSQL's.
 const ON_POSTGRES: bool = false;
 
+mod audit;
 mod bad_input;
 mod canary;
 mod command_line;
@@ -29,6 +30,7 @@ mod resource;
 mod server_life;
 mod support;
 mod throttle;
+mod timing;
 mod tls;
 mod traces;
 mod watching;

@@ -4,6 +4,7 @@
 /// Whether the databases are PostgreSQL's.
 const ON_POSTGRES: bool = true;
 
+mod audit;
 mod bad_input;
 mod canary;
 #[path = "support/cluster.rs"]

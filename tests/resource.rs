@@ -13,13 +13,18 @@ use crate::support::guard::{Guard, read};
 use crate::support::{Fantem, Server};
 
 const PHONE: &str = "+8613123456789";
+const NEW_PASSWORD: &str = "correct horse battery";
 const INTROSPECT: &str = "/oauth2/introspect";
 const BATCH: &str = "/oauth2/introspect/batch";
 const FORM: &str = "application/x-www-form-urlencoded";
 
 /// The access and the refresh token of a login at the sample application.
 async fn log_in(app: &App) -> (String, String) {
-    let answer = app.v8("/api/user/login", json!({ "phoneNumber": PHONE, "password": "12345678" })).await;
+    log_in_with(app, "12345678").await
+}
+
+async fn log_in_with(app: &App, password: &str) -> (String, String) {
+    let answer = app.v8("/api/user/login", json!({ "phoneNumber": PHONE, "password": password })).await;
     (answer.text("/at"), answer.text("/rt"))
 }
 
@@ -319,18 +324,18 @@ async fn every_way_to_end_a_session_is_told() {
     expect(&session, "revoked").await;
     let (at, _) = log_in(&app).await;
     let session = sid(&at).await;
-    server.operate_with(&["account", "set-password", PHONE], "12345678");
+    server.operate_with(&["account", "set-password", PHONE], NEW_PASSWORD);
     expect(&session, "password_changed").await;
-    let (at, _) = log_in(&app).await;
+    let (at, _) = log_in_with(&app, NEW_PASSWORD).await;
     let session = sid(&at).await;
     server.operate(&["app", "disable", APPID]);
     expect(&session, "application_disabled").await;
     server.operate(&["app", "enable", APPID]);
-    let (at, _) = log_in(&app).await;
+    let (at, _) = log_in_with(&app, NEW_PASSWORD).await;
     let session = sid(&at).await;
     app.v2_as(&at, Method::DELETE, "/v2/user/logout", Value::Null).await;
     expect(&session, "logged_out").await;
-    let (at, _) = log_in(&app).await;
+    let (at, _) = log_in_with(&app, NEW_PASSWORD).await;
     let session = sid(&at).await;
     server.operate(&["region", "move", PHONE, "us"]);
     expect(&session, "account_moved").await;
@@ -365,7 +370,7 @@ async fn a_follower_goes_on_where_it_was() {
     assert_eq!(events.next().await.id, ids[101]);
 
     // Whoever was away for too long is told so, and so is whoever comes from another store.
-    server.change_database(&format!("DELETE FROM audit WHERE sequence <= {}", ids[200])).await;
+    server.change_database(&format!("DELETE FROM session_events WHERE sequence <= {}", ids[200])).await;
     let mut events = guard.follow(Some(&start)).await;
     let missed = events.next().await;
     assert_eq!((missed.name.as_str(), &missed.id), ("missed", &ids[200]));
@@ -376,7 +381,7 @@ async fn a_follower_goes_on_where_it_was() {
         let missed = events.next().await;
         assert_eq!((missed.name.as_str(), &missed.id), ("missed", last), "{foreign}");
     }
-    server.change_database("DELETE FROM audit").await;
+    server.change_database("DELETE FROM session_events").await;
     let missed = guard.follow(Some(&ids[300])).await.next().await;
     assert_eq!((missed.name.as_str(), &missed.id), ("missed", last));
     log_in(&app).await;

@@ -246,6 +246,7 @@ impl World {
             retry_pause: Duration::from_secs(1),
             longest_wait: Duration::from_secs(60),
             throttle: rules,
+            audit_keep: Duration::from_hours(24),
             uniform_errors: false,
         };
         let core = Core::new(ports, settings, key);

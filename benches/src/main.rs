@@ -1,5 +1,8 @@
 //! Measures Hearthgate from outside: a real server, real requests, databases of real sizes.
 
+mod caller;
+mod latency;
+mod overload;
 mod population;
 mod scale;
 mod subject;
@@ -23,6 +26,8 @@ struct Cli {
 enum Command {
     /// Logins and token checks at growing numbers of accounts, and what an account takes up
     Scale(scale::Wish),
+    /// Ten times as many logins as can be hashed: goodput, refusals, memory
+    Overload(overload::Wish),
 }
 
 fn main() -> ExitCode {
@@ -30,6 +35,7 @@ fn main() -> ExitCode {
     let run = async {
         match Cli::parse().command {
             Command::Scale(wish) => scale::run(&wish).await,
+            Command::Overload(wish) => overload::run(&wish).await,
         }
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();

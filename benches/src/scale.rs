@@ -4,20 +4,17 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD as BASE64;
 use clap::Args;
 use comfy_table::Table;
-use hmac::{Hmac, KeyInit, Mac};
-use serde_json::{Value, json};
-use sha2::Sha256;
-use sqlx::any::AnyPoolOptions;
-use sqlx::{AnyPool, Executor};
+use serde_json::json;
+use sqlx::Executor;
 use tokio::task::JoinSet;
 
 use crate::Outcome;
-use crate::population::{self, APPLICATION, PASSWORD};
-use crate::subject::{Place, Serving};
+use crate::caller::Caller;
+use crate::latency::Latency;
+use crate::population;
+use crate::subject::{CHEAP, Place, Serving};
 
 /// Clients that check tokens at the same time, and for how long, when throughput is compared with the bare database's.
 const CLIENTS: usize = 16;
@@ -61,25 +58,11 @@ struct Measured {
     index_bytes: i64,
 }
 
-/// In microseconds.
-struct Latency {
-    p50: u128,
-    p99: u128,
-}
-
-impl Latency {
-    fn of(mut taken: Vec<Duration>) -> Self {
-        taken.sort();
-        let at = |percent: usize| taken[(taken.len() - 1) * percent / 100].as_micros();
-        Self { p50: at(50), p99: at(99) }
-    }
-}
-
 pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
     let mut subjects = Vec::new();
     for &accounts in &wish.accounts {
-        let place = Place::new(wish.store.as_deref().map(|server| new_database(server, accounts)).transpose()?)?;
-        prepare(&place)?;
+        let place = Place::new(wish.store.as_deref().map(|server| new_database(server, accounts)).transpose()?, &CHEAP)?;
+        place.prepare()?;
         populate(&place, accounts).await?;
         let server = place.serve()?;
         subjects.push(Subject { accounts, place, server, logins: Vec::new(), checks: Vec::new() });
@@ -130,22 +113,8 @@ fn new_database(server: &str, accounts: i64) -> Outcome<String> {
     }
 }
 
-/// Makes the tables, the application and the first account.
-fn prepare(place: &Place) -> Outcome<()> {
-    let secret = place.file("secret.txt");
-    std::fs::write(&secret, APPLICATION.1)?;
-    let secret = secret.display().to_string();
-    place.operate(&["app", "create", "--appid", APPLICATION.0, "--secret-file", &secret], "")?;
-    place.operate(&["account", "create", "--email", "first@example.com", "--region", "eu"], PASSWORD).map(drop)
-}
-
-async fn connect(place: &Place) -> Outcome<AnyPool> {
-    sqlx::any::install_default_drivers();
-    Ok(AnyPoolOptions::new().max_connections(1).connect(&place.database()).await?)
-}
-
 async fn populate(place: &Place, accounts: i64) -> Outcome<()> {
-    let pool = connect(place).await?;
+    let pool = place.connect().await?;
     if place.is_postgres() {
         population::grow(&pool, accounts).await?;
         pool.execute("VACUUM ANALYZE").await?;
@@ -166,7 +135,7 @@ async fn bring_into_memory(place: &Place) -> Outcome<()> {
         std::io::copy(&mut file, &mut std::io::sink())?;
         return Ok(());
     }
-    let pool = connect(place).await?;
+    let pool = place.connect().await?;
     pool.execute("CREATE EXTENSION IF NOT EXISTS pg_prewarm").await?;
     let read = "SELECT COUNT(pg_prewarm(CAST(oid AS regclass), 'read')) FROM pg_class WHERE relname ~ '^(accounts|sessions)'";
     pool.execute(read).await?;
@@ -178,7 +147,7 @@ async fn bring_into_memory(place: &Place) -> Outcome<()> {
 async fn measure(subjects: &mut [Subject], requests: i64) -> Outcome<()> {
     for turn in 0..=requests / TURN {
         for subject in &mut *subjects {
-            let caller = Caller { client: reqwest::Client::new(), url: subject.server.url.clone() };
+            let caller = Caller::of(&subject.server);
             for request in turn * TURN..(turn + 1) * TURN {
                 let (check, login) = subject.ask(&caller, request).await?;
                 // The first turn warms up.
@@ -209,7 +178,7 @@ impl Subject {
 
 /// Bytes of the tables with their indexes, and of the indexes.
 async fn sizes(place: &Place) -> Outcome<(i64, i64)> {
-    let pool = connect(place).await?;
+    let pool = place.connect().await?;
     let query = if place.is_postgres() {
         "SELECT CAST(SUM(pg_total_relation_size(oid)) AS BIGINT), CAST(SUM(pg_indexes_size(oid)) AS BIGINT) FROM pg_class \
          WHERE relname IN ('accounts', 'sessions') AND relkind = 'r'"
@@ -222,45 +191,12 @@ async fn sizes(place: &Place) -> Outcome<(i64, i64)> {
     Ok(sizes)
 }
 
-/// A client of the eWeLink dialects.
-#[derive(Clone)]
-struct Caller {
-    client: reqwest::Client,
-    url: String,
-}
-
-impl Caller {
-    async fn log_in(&self, person: i64) -> Outcome<()> {
-        let body = json!({
-            "appid": APPLICATION.0, "email": population::email(person), "password": PASSWORD, "ts": 1, "version": 8, "nonce": "q3wz95p6",
-        });
-        let body = body.to_string();
-        let mut mac = Hmac::<Sha256>::new_from_slice(APPLICATION.1.as_bytes())?;
-        mac.update(body.as_bytes());
-        let signature = BASE64.encode(mac.finalize().into_bytes());
-        let request = self.client.post(format!("{}/api/user/login", self.url)).header("host", "eu-api.coolkit.cc");
-        let answer: Value = request.header("authorization", format!("Sign {signature}")).body(body).send().await?.json().await?;
-        if answer["at"].is_string() { Ok(()) } else { Err(format!("a login was answered {answer}").into()) }
-    }
-
-    async fn check(&self, person: i64) -> Outcome<()> {
-        let request = self.client.get(format!("{}/v2/user/profile", self.url)).bearer_auth(population::access_token(person));
-        let answer: Value = request.header("x-ck-appid", APPLICATION.0).send().await?.json().await?;
-        // Who has logged in meanwhile has another token: the answer takes the same look at the store.
-        if matches!(answer["error"].as_i64(), Some(0 | 401)) {
-            Ok(())
-        } else {
-            Err(format!("a check was answered {answer}").into())
-        }
-    }
-}
-
 /// Token checks a second, by many clients.
 async fn throughput(server: &Serving, accounts: i64) -> Outcome<f64> {
     let mut clients = JoinSet::new();
     let until = Instant::now() + LONG;
     for client in 0..CLIENTS {
-        let caller = Caller { client: reqwest::Client::new(), url: server.url.clone() };
+        let caller = Caller::of(server);
         clients.spawn(async move {
             let mut done = 0_i64;
             let mut person = i64::try_from(client)? * 7919;

@@ -5,18 +5,23 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
+use sqlx::AnyPool;
+use sqlx::any::AnyPoolOptions;
 use tempfile::TempDir;
 
 use crate::Outcome;
+use crate::population::{APPLICATION, PASSWORD};
 
-/// A cheap hash: what is measured here is everything around it.
-const CHEAP: [(&str, &str); 2] = [("HEARTHGATE_HASH__MEMORY_KIB", "8"), ("HEARTHGATE_HASH__ITERATIONS", "1")];
+/// A cheap hash: what is measured is everything around it.
+pub(crate) const CHEAP: [(&str, &str); 2] = [("HEARTHGATE_HASH__MEMORY_KIB", "8"), ("HEARTHGATE_HASH__ITERATIONS", "1")];
 
 /// A server's data and database.
 pub(crate) struct Place {
     folder: TempDir,
     /// The PostgreSQL database, if it is one.
     postgres: Option<String>,
+    /// What its servers are told besides.
+    settings: &'static [(&'static str, &'static str)],
 }
 
 /// A server that answers.
@@ -26,8 +31,17 @@ pub(crate) struct Serving {
 }
 
 impl Place {
-    pub fn new(postgres: Option<String>) -> Outcome<Self> {
-        Ok(Self { folder: TempDir::new()?, postgres })
+    pub fn new(postgres: Option<String>, settings: &'static [(&'static str, &'static str)]) -> Outcome<Self> {
+        Ok(Self { folder: TempDir::new()?, postgres, settings })
+    }
+
+    /// Makes the tables, the application and the first account.
+    pub fn prepare(&self) -> Outcome<()> {
+        let secret = self.file("secret.txt");
+        std::fs::write(&secret, APPLICATION.1)?;
+        let secret = secret.display().to_string();
+        self.operate(&["app", "create", "--appid", APPLICATION.0, "--secret-file", &secret], "")?;
+        self.operate(&["account", "create", "--email", "first@example.com", "--region", "eu"], PASSWORD).map(drop)
     }
 
     /// The URL of the database.
@@ -38,6 +52,12 @@ impl Place {
 
     pub fn is_postgres(&self) -> bool {
         self.postgres.is_some()
+    }
+
+    /// A connection to the database.
+    pub async fn connect(&self) -> Outcome<AnyPool> {
+        sqlx::any::install_default_drivers();
+        Ok(AnyPoolOptions::new().max_connections(1).connect(&self.database()).await?)
     }
 
     /// A file of one's own beside the data.
@@ -51,7 +71,7 @@ impl Place {
             return Err(format!("there is no {}: run cargo build --release first", beside.display()).into());
         }
         let mut command = Command::new(beside);
-        command.args(arguments).arg("--data").arg(self.folder.path()).envs(CHEAP);
+        command.args(arguments).arg("--data").arg(self.folder.path()).envs(self.settings.iter().copied());
         command.envs(self.postgres.as_ref().map(|url| ("HEARTHGATE_STORE", url)));
         Ok(command)
     }
@@ -83,6 +103,18 @@ impl Place {
             }
         }
         Err("the server did not start".into())
+    }
+}
+
+impl Serving {
+    /// How much memory it takes: now, and at its peak, in KiB.
+    pub fn memory(&self) -> Outcome<(u64, u64)> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let of = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line in /proc")?;
+            Outcome::Ok(line.trim().trim_end_matches(" kB").parse()?)
+        };
+        Ok((of("VmRSS:")?, of("VmHWM:")?))
     }
 }
 

@@ -31,6 +31,12 @@ impl ObjectId {
     pub fn draw(rng: &dyn Rng) -> Self {
         Self(hex::encode(random::bytes::<12>(rng)))
     }
+
+    /// Draws a new id that begins with a time, so that later ones come later.
+    pub fn at(time: Timestamp, rng: &dyn Rng) -> Self {
+        let milliseconds = u64::try_from(time.0).unwrap_or(0) & 0xffff_ffff_ffff;
+        Self(format!("{milliseconds:012x}{}", hex::encode(random::bytes::<6>(rng))))
+    }
 }
 
 text_type! {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::account::{Account, AccountNumber};
 use crate::application::{Application, ApplicationSecret, Profile};
+use crate::audit::Refusals;
 use crate::directory::Directory;
 use crate::hasher::PasswordHasher;
 use crate::identifier::Identifier;
@@ -30,6 +31,8 @@ pub struct Core {
     pub(crate) key: MasterKey,
     /// Who waits for the same lane on this node.
     pub(crate) turns: Arc<Turns>,
+    /// Refusals that wait to be written into the audit trail.
+    pub(crate) refusals: Refusals,
 }
 
 /// What an operator decides about the core.
@@ -43,6 +46,8 @@ pub struct Settings {
     pub throttle: Rules,
     /// The longest that anybody is let wait for those who guess in the same lane.
     pub longest_wait: Duration,
+    /// How long the audit trail is kept.
+    pub audit_keep: Duration,
     /// Whether whoever logs in to an account that does not exist hears that the password is wrong.
     pub uniform_errors: bool,
 }
@@ -107,7 +112,7 @@ impl Core {
     pub fn new(ports: Ports, settings: Settings, key: MasterKey) -> Self {
         let Ports { store, hasher, clock, rng, notifier, directory } = ports;
         let turns = Arc::new(Turns::new(settings.longest_wait));
-        Self { store, hasher, clock, rng, notifier, directory, settings, key, turns }
+        Self { store, hasher, clock, rng, notifier, directory, settings, key, turns, refusals: Refusals::default() }
     }
 
     /// The clock that decides.

@@ -5,8 +5,10 @@
 
 mod account;
 mod application;
+mod audit;
 mod binding;
 mod code;
+mod common_password;
 mod core;
 mod device;
 mod directory;
@@ -43,6 +45,7 @@ mod version;
 
 pub use crate::account::{Account, AccountNumber, Activation, ApiKey, Date, Details, ObjectId, Standing};
 pub use crate::application::{Application, ApplicationId, ApplicationSecret, Profile};
+pub use crate::audit::{AuditQuery, Deed, Entry};
 pub use crate::code::{CodeError, CodeWanted, Limit, ProvenCode, Purpose, SendError, Sending, StoredCode};
 pub use crate::core::{AuthenticateError, Authenticated, Core, Ports, Settings};
 pub use crate::device::{Device, DeviceKind, Facts, Gateway, GatewayKind, Guid, Identity, Serial};

@@ -121,6 +121,9 @@ pub enum LoginError {
     /// No account has this identifier.
     #[error("there is no such account")]
     AccountUnknown,
+    /// No account has this identifier, and nobody is to hear of it.
+    #[error("there is no such account")]
+    AccountHidden,
     /// The account lives in another region.
     #[error("the account lives in region {0}")]
     OtherRegion(Region),
@@ -328,7 +331,7 @@ impl Core {
                     let guess = self.guess(Subject::Nobody(&login.identifier), &login.origin, login.caller.device());
                     self.compare(guess, candidate, None).await?;
                 }
-                Err(if self.settings.uniform_errors { LoginError::PasswordWrong } else { LoginError::AccountUnknown })
+                Err(if self.settings.uniform_errors { LoginError::AccountHidden } else { LoginError::AccountUnknown })
             }
         }
     }

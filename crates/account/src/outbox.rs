@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::account::ObjectId;
 use crate::core::Core;
 use crate::message::{Address, DeliveryError, Message, Notice, Queued};
-use crate::store::{Page, StoreError};
+use crate::store::{Forget, Page, StoreError};
 use crate::time::Timestamp;
 
 /// How long whoever tries a message has it to itself. Longer than any delivery may take; after a crash the message is tried again.
@@ -98,7 +98,8 @@ impl Core {
     pub async fn deliver_next(&self) -> Result<Delivery, StoreError> {
         let now = self.clock.now();
         let Some(queued) = self.store.claim_message(now, now.plus(LEASE)).await? else {
-            self.store.forget(now, now.minus(KEEP), now.minus(KEEP_EVENTS)).await?;
+            let audit = now.minus(self.settings.audit_keep);
+            self.store.forget(&Forget { now, old: now.minus(KEEP), events: now.minus(KEEP_EVENTS), audit }).await?;
             return Ok(Delivery::Idle(self.store.next_message_due().await?));
         };
         // There may be more, for others to work off meanwhile.

@@ -63,6 +63,9 @@ pub enum ResetError {
     /// The account was not activated in time.
     #[error("the account was not activated in time")]
     ActivationLapsed,
+    /// Everybody tries this password first.
+    #[error("the password is too common")]
+    PasswordCommon,
     /// The code proves nothing.
     #[error(transparent)]
     Code(#[from] CodeError),
@@ -86,6 +89,9 @@ pub enum ChangeError {
     /// Whoever asks is not logged in.
     #[error(transparent)]
     Token(#[from] TokenError),
+    /// Everybody tries this password first.
+    #[error("the password is too common")]
+    PasswordCommon,
     /// The old password is wrong.
     #[error("wrong password")]
     PasswordWrong,
@@ -128,6 +134,9 @@ impl Core {
 
     async fn set_anew(&self, reset: &Reset<'_>, session: Option<&Session>) -> Result<Account, ResetError> {
         let mut account = self.resettable(reset).await?;
+        if reset.password.is_common() {
+            return Err(ResetError::PasswordCommon);
+        }
         let proven = match (reset.proof, &reset.address) {
             (ResetProof::Code(code), address) => {
                 Proven::Code(self.check_code(Purpose::Reset, address, code, reset.origin).await?)
@@ -203,6 +212,9 @@ impl Core {
         let mut verifier = None;
         for _ in 0..ATTEMPTS {
             let (account, session) = self.session(access).await?;
+            if new.is_common() {
+                return Err(ChangeError::PasswordCommon);
+            }
             let guess = self.guess_within(&account, &session.id, origin);
             match self.compare(guess, old, Some(&account.verifier)).await? {
                 (Verdict::Wrong, _) => return Err(ChangeError::PasswordWrong),

@@ -5,6 +5,7 @@
 //! ends the session.
 
 use crate::account::Account;
+use crate::audit::Deed;
 use crate::core::Core;
 use crate::login::{ATTEMPTS, unsteady};
 use crate::origin::Origin;
@@ -143,6 +144,16 @@ impl Core {
             return Ok((session, self.derive(refresh, &spent.salt)));
         }
         self.store.end_session(&session.id, EndReason::TokenReused, self.clock.now()).await?;
+        let deed = Deed {
+            what: "refresh".into(),
+            outcome: RefreshError::Reused.to_string(),
+            refused: true,
+            account: Some(session.account),
+            identifier: None,
+            audience: Some(session.audience),
+            origin: Some(refresh.origin.clone()),
+        };
+        self.record(deed).await?;
         Err(RefreshError::Reused)
     }
 

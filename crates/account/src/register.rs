@@ -79,6 +79,9 @@ pub enum RegisterError {
     /// The address is that of an account which waits to be activated.
     #[error("the address is registered already, and not activated")]
     Pending,
+    /// Everybody tries this password first.
+    #[error("the password is too common")]
+    PasswordCommon,
     /// The code proves nothing.
     #[error(transparent)]
     Code(#[from] CodeError),
@@ -132,6 +135,9 @@ impl Core {
         session: Option<&Session>,
     ) -> Result<Registered, RegisterError> {
         self.check_names(registration).await?;
+        if registration.password.is_common() {
+            return Err(RegisterError::PasswordCommon);
+        }
         let code = match &registration.proof {
             RegistrationProof::Code(code) => {
                 Some(self.check_code(Purpose::Register, &registration.address, code, registration.origin).await?)

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use crate::account::{Account, AccountNumber, Activation, Details, ObjectId};
 use crate::application::{Application, ApplicationId};
+use crate::audit::{AuditQuery, Entry};
 use crate::code::{Limit, ProvenCode, Purpose, StoredCode};
 use crate::device::{Device, Gateway, Guid, Identity, Serial};
 use crate::identifier::Identifier;
@@ -302,6 +303,19 @@ pub struct Rotation<'a> {
     pub now: Timestamp,
 }
 
+/// What is of no more use when it is older than this.
+#[derive(Debug, Clone, Copy)]
+pub struct Forget {
+    /// The present: for nonces, lanes, and messages that still wait.
+    pub now: Timestamp,
+    /// For messages, codes, links, and how many messages an address got.
+    pub old: Timestamp,
+    /// For what became of sessions.
+    pub events: Timestamp,
+    /// For the audit trail.
+    pub audit: Timestamp,
+}
+
 /// One page of a list, in the order of the key.
 #[derive(Debug, Clone)]
 pub struct Page<K> {
@@ -471,9 +485,13 @@ pub trait Store: Send + Sync {
     async fn next_message_due(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Lists messages by id.
     async fn messages(&self, page: Page<ObjectId>) -> Result<Vec<Queued>, StoreError>;
-    /// Forgets what is of no more use: nonces since before `now`; messages, codes, links, and how many messages an address got,
-    /// since before `old`; what became of sessions, since before `events`. Messages of no use since before `now` are given up.
-    async fn forget(&self, now: Timestamp, old: Timestamp, events: Timestamp) -> Result<(), StoreError>;
+    /// Forgets what is of no more use, and gives up messages that are.
+    async fn forget(&self, before: &Forget) -> Result<(), StoreError>;
+
+    /// Adds entries to the audit trail.
+    async fn append_audit(&self, entries: &[Entry]) -> Result<(), StoreError>;
+    /// Lists entries of the audit trail by id, which is their order in time.
+    async fn audit(&self, query: &AuditQuery, page: Page<ObjectId>) -> Result<Vec<Entry>, StoreError>;
 
     /// Remembers `nonce` for `audience` until `now + keep`, and says whether it is new.
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError>;

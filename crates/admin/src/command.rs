@@ -75,6 +75,9 @@ pub enum Command {
     /// Wrong guesses: who is held back, and for how long
     #[command(subcommand)]
     Throttle(ThrottleCommand),
+    /// The audit trail: who did what, and who was refused what and why
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// Regions: where accounts are registered
     #[command(subcommand)]
     Region(RegionCommand),
@@ -455,6 +458,26 @@ pub enum ThrottleCommand {
     },
 }
 
+/// What can be done with the audit trail.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum AuditCommand {
+    /// List entries, the oldest first
+    List {
+        /// Only this account's (number, user name, e-mail address or +phone)
+        #[arg(long)]
+        account: Option<String>,
+        /// Only those with these words in their outcome, such as "wrong password"
+        #[arg(long, value_name = "WORDS")]
+        reason: Option<String>,
+        /// Only those from then on: a time before now such as 30m, 24h or 7d, or a point in time such as 2026-01-16T10:48:42Z
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
+        /// Which part of the list.
+        #[command(flatten)]
+        paging: Paging,
+    },
+}
+
 /// What can be done with regions.
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 pub enum RegionCommand {
@@ -538,6 +561,16 @@ impl Command {
         }
     }
 
+    /// What it is called on the command line, such as `account disable`.
+    #[must_use]
+    pub(crate) fn name(&self) -> String {
+        let written = serde_json::to_value(self).unwrap_or_default();
+        let (group, rest) =
+            written.as_object().and_then(|outer| outer.iter().next()).map_or(("", None), |(key, value)| (key, Some(value)));
+        let command = rest.and_then(|rest| rest.as_str().or_else(|| rest.as_object()?.keys().next().map(String::as_str)));
+        kebab(group) + " " + &kebab(command.unwrap_or_default())
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub fn only_reads(&self) -> bool {
@@ -556,9 +589,22 @@ impl Command {
                 | Self::Cube(CubeCommand::List { .. })
                 | Self::Session(SessionCommand::List { .. })
                 | Self::Throttle(ThrottleCommand::List { .. })
+                | Self::Audit(_)
                 | Self::Outbox(_)
         )
     }
+}
+
+/// `SetPassword` as `set-password`.
+fn kebab(name: &str) -> String {
+    let mut written = String::new();
+    for (place, letter) in name.char_indices() {
+        if letter.is_ascii_uppercase() && place > 0 {
+            written.push('-');
+        }
+        written.push(letter.to_ascii_lowercase());
+    }
+    written
 }
 
 impl Paging {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use account::store::Page;
 use account::{
-    Account, AccountNumber, Address, ApplicationSecret, Core, Details, Email, HashError, ImportError, Lane, Language, Malformed,
-    NewAccount, OperatorError, Password, PasswordDigest, Phone, Region, Source, Store, Timestamp,
+    Account, AccountNumber, Address, ApplicationSecret, AuditQuery, Core, Deed, Details, Email, HashError, ImportError, Lane,
+    Language, Malformed, NewAccount, OperatorError, Password, PasswordDigest, Phone, Region, Source, Store, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use notify::Outbox;
@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::command::{
-    AccountCommand, AccountCreate, AppCommand, Command, CubeCommand, DeviceCommand, NotifyCommand, OutboxCommand, RegionCommand,
-    ResourceCommand, Secret, SessionCommand, ThrottleCommand,
+    AccountCommand, AccountCreate, AppCommand, AuditCommand, Command, CubeCommand, DeviceCommand, NotifyCommand, OutboxCommand,
+    RegionCommand, ResourceCommand, Secret, SessionCommand, ThrottleCommand,
 };
 use crate::rows::{Batch, BatchOutcome, Row};
 use crate::view::{
-    AccountView, ApplicationView, DeviceView, GatewayView, LaneView, MessageView, ResourceServerView, SessionView,
+    AccountView, ApplicationView, DeviceView, EntryView, GatewayView, LaneView, MessageView, ResourceServerView, SessionView,
 };
 
 /// How many accounts of an export travel at once.
@@ -89,7 +89,8 @@ fn listed<T, V: From<T> + Serialize>(things: Vec<T>) -> Value {
 fn password(secret: Option<Secret>) -> Result<PasswordDigest, AdminError> {
     let secret = secret.ok_or("the password is missing")?;
     let password = Password::new(secret.expose().to_owned()).map_err(|wrong| AdminError::Malformed("password", wrong))?;
-    Ok(password.digest())
+    let digest = password.digest();
+    if digest.is_common() { Err("the password is one that everybody tries first: choose another".into()) } else { Ok(digest) }
 }
 
 pub(crate) fn detail(text: Option<String>) -> Result<Option<String>, AdminError> {
@@ -106,12 +107,50 @@ fn identifier<T: std::str::FromStr<Err = Malformed>>(what: &'static str, text: O
     text.map(|text| text.parse().map_err(|wrong| AdminError::Malformed(what, wrong))).transpose()
 }
 
+/// What the audit trail says of a command.
+fn deed(name: &str, answer: &Answer) -> Deed {
+    let account = answer.as_ref().ok().and_then(|shown| shown.get("account")).and_then(Value::as_i64);
+    Deed {
+        what: format!("operator {name}"),
+        outcome: answer.as_ref().map_or_else(ToString::to_string, |_| "done".into()),
+        refused: answer.is_err(),
+        account: account.map(AccountNumber),
+        identifier: None,
+        audience: None,
+        origin: None,
+    }
+}
+
+/// Reads a time before now, or a point in time.
+fn point_in_time(text: &str, now: Timestamp) -> Result<Timestamp, AdminError> {
+    let before = jiff::fmt::friendly::SpanParser::new().parse_unsigned_duration(text).map(|span| now.minus(span));
+    let point = || text.parse::<jiff::Timestamp>().map(|point| Timestamp(point.as_millisecond()));
+    let day = || {
+        text.parse::<jiff::civil::Date>()?
+            .to_zoned(jiff::tz::TimeZone::UTC)
+            .map(|day| Timestamp(day.timestamp().as_millisecond()))
+    };
+    let read = before.or_else(|_| point()).or_else(|_| day());
+    read.map_err(|_| AdminError::Wrong(format!("--since is {text:?}, not like 24h, 2026-01-16 or 2026-01-16T10:48:42Z")))
+}
+
 impl Operator {
-    /// Carries `command` out and returns what it concerns, as it is afterwards: an object, or an array of objects.
+    /// Carries `command` out and returns what it concerns, as it is afterwards: an object, or an array of objects. What changes
+    /// something is recorded in the audit trail, whether it was carried out or not.
     ///
     /// # Errors
-    /// [`AdminError`]; then nothing was changed.
+    /// [`AdminError`]; then nothing was changed, unless it is the audit trail that failed.
     pub async fn execute(&self, command: Command) -> Answer {
+        let recorded = (!command.only_reads()).then(|| command.name());
+        let answer = self.carry_out(command).await;
+        if let Some(name) = recorded {
+            let recorded = self.core.record(deed(&name, &answer)).await;
+            recorded.map_err(|error| AdminError::Wrong(format!("the audit trail cannot be written: {error}")))?;
+        }
+        answer
+    }
+
+    async fn carry_out(&self, command: Command) -> Answer {
         match command {
             Command::App(command) => self.app(command).await,
             Command::Resource(command) => self.resource(command).await,
@@ -120,6 +159,15 @@ impl Operator {
             Command::Cube(command) => self.cube(command).await,
             Command::Session(command) => self.session(command).await,
             Command::Throttle(command) => self.throttle(command).await,
+            Command::Audit(AuditCommand::List { account, reason, since, paging }) => {
+                let account = match account {
+                    Some(name) => Some(self.number(&name).await?),
+                    None => None,
+                };
+                let since = since.map(|text| point_in_time(&text, self.core.clock().now())).transpose()?;
+                let query = AuditQuery { account, reason: reason.map(|words| words.to_lowercase()), since };
+                Ok(listed::<_, EntryView>(self.core.audit(&query, paging.text()?).await?))
+            }
             Command::Region(command) => self.region(command).await,
             Command::Outbox(command) => self.outbox(command).await,
             Command::Notify(NotifyCommand::Test { email, sms, language }) => self.test_messages(email, sms, &language).await,

@@ -1,6 +1,6 @@
 //! What an operator sees of things: everything but their secrets.
 
-use account::{Account, Application, Count, Device, Gateway, Lane, Message, Queued, ResourceServer, Session, Timestamp};
+use account::{Account, Application, Count, Device, Entry, Gateway, Lane, Message, Queued, ResourceServer, Session, Timestamp};
 use notify::Shown;
 use serde::Serialize;
 
@@ -70,6 +70,39 @@ impl From<(Lane, Count)> for LaneView {
             failures: count.failures,
             failed_at: count.failed_at.iso8601(),
             paused_until: (count.paused_until > count.failed_at).then(|| count.paused_until.iso8601()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct EntryView {
+    at: String,
+    what: String,
+    outcome: String,
+    refused: bool,
+    account: Option<i64>,
+    identifier: Option<String>,
+    address: Option<String>,
+    audience: Option<String>,
+    request: Option<String>,
+    times: i64,
+    id: String,
+}
+
+impl From<Entry> for EntryView {
+    fn from(entry: Entry) -> Self {
+        Self {
+            at: entry.at.iso8601(),
+            what: entry.what,
+            outcome: entry.outcome,
+            refused: entry.refused,
+            account: entry.account.map(|account| account.0),
+            identifier: entry.identifier,
+            address: entry.address.map(|address| address.to_string()),
+            audience: entry.audience,
+            request: entry.request,
+            times: entry.times,
+            id: entry.id.into(),
         }
     }
 }

@@ -25,6 +25,7 @@ impl Dialect {
         };
         attempt.identifier = Some(identifier.clone());
         let caller = Caller::Panel { serial: device, gateway };
+        attempt.audience = Some(caller.audience());
         let logged_in = self.core.login(&login(incoming, identifier, Credential::Password(password.into()), caller)).await?;
         let data = Data { tokens: Tokens::old(&logged_in), person: Person::of(&logged_in.account) };
         Ok(Answer::data(data).of(logged_in.account.number).outcome("logged in"))
@@ -46,6 +47,7 @@ impl Dialect {
         };
         attempt.identifier = Some(identifier.clone());
         let caller = Caller::Device { serial: device.serial };
+        attempt.audience = Some(caller.audience());
         let login = login(incoming, identifier, Credential::Password(password.into()), caller);
         let logged_in = self.core.login(&login).await.map_err(|error| match error {
             LoginError::DeviceUnknown => Failure::new(code::DEVICE_UNKNOWN, error),

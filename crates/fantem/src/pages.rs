@@ -62,6 +62,7 @@ struct Words {
     failed: Said,
     differ: &'static str,
     length: &'static str,
+    common: &'static str,
     stale: &'static str,
     busy: &'static str,
 }
@@ -85,6 +86,7 @@ static ENGLISH: Words = Words {
     failed: ("That did not work", "Please open the link in the mail again, or try later."),
     differ: "The two passwords differ.",
     length: "The password must have 8 to 64 characters.",
+    common: "Everybody tries this password first. Please choose another one.",
     stale: "The form had grown old. Please try again; your browser must accept this page's cookie.",
     busy: "The server is busy. Please try again in a moment.",
 };
@@ -108,6 +110,7 @@ static CHINESE: Words = Words {
     failed: ("操作失败", "请重新打开邮件中的链接，或稍后再试。"),
     differ: "两次输入的密码不一致。",
     length: "密码长度须为 8 至 64 个字符。",
+    common: "该密码过于常见，请换一个密码。",
     stale: "页面已失效，请重试；浏览器须允许本页面使用 Cookie。",
     busy: "服务器繁忙，请稍后再试。",
 };
@@ -278,6 +281,9 @@ impl Dialect {
             }
             Err(ResetError::Link(error)) => refuse_link(words, error),
             Err(ResetError::Store(error)) => Err(error.into()),
+            Err(ResetError::PasswordCommon) => {
+                Ok(self.form(words, &mailed, Some(words.common)).outcome("the password is too common"))
+            }
             Err(ResetError::Hash(_)) => Ok(self.form(words, &mailed, Some(words.busy)).outcome("overloaded")),
             Err(_) => Ok(Page::saying(words, words.failed).answer("the account cannot be used")),
         }

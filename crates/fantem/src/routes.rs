@@ -113,6 +113,28 @@ pub(crate) const ROUTES: &[(Endpoint, Method, &str)] = &[
 ];
 
 impl Endpoint {
+    /// Whether the audit trail has how it ends.
+    fn is_recorded(self) -> bool {
+        matches!(
+            self,
+            Self::Login
+                | Self::LoginV2
+                | Self::Logout
+                | Self::BindGateway
+                | Self::UnbindGateway
+                | Self::CubeConfirm
+                | Self::CubeRemoveBind
+                | Self::Register
+                | Self::RegisterByPhone
+                | Self::RegisterByEmail
+                | Self::ResetByPhone
+                | Self::ResetByEmail
+                | Self::UpdatePassword
+                | Self::VerifyPage
+                | Self::SetPassword
+        )
+    }
+
     /// How its answers are written (§1).
     pub fn family(self) -> Family {
         match self {
@@ -210,10 +232,13 @@ async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, req
     }
     let visitor = pages::visitor(request.headers());
     let mut attempt = Attempt::begin("fantem", endpoint.name(), &request);
+    if endpoint.is_recorded() {
+        attempt = attempt.recorded(&dialect.core, &request);
+    }
     match dialect.answer(endpoint, request, &mut attempt).await {
         Ok(answer) => {
             attempt.account = answer.account;
-            attempt.succeeded(answer.outcome);
+            attempt.succeeded(answer.outcome).await;
             match answer.body {
                 Body::Data(data) => envelope::success(endpoint.family(), data),
                 Body::Whole(response) => response,

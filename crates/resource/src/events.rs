@@ -55,7 +55,7 @@ pub(crate) async fn follow(State(service): State<Arc<Service>>, request: Request
     let attempt = Attempt::begin("resource", "events", &request);
     match begin(&service, request).await {
         Ok(line) => {
-            attempt.succeeded("follows");
+            attempt.succeeded("follows").await;
             ([(CACHE_CONTROL, "no-store")], Sse::new(told(line))).into_response()
         }
         Err(failure) => failure.log(&attempt),

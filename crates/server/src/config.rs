@@ -58,6 +58,7 @@ pub(crate) struct Config {
     pub traces: Option<TracesSettings>,
     pub hash: Hash,
     throttle: Throttle,
+    audit: Audit,
     /// Whether whoever logs in to an account that does not exist hears that the password is wrong.
     uniform_errors: bool,
     pub messages: Messages,
@@ -138,6 +139,15 @@ struct Throttle {
     longest_pause: Duration,
     /// How many failures at one account there may be in any 24 hours.
     daily: u32,
+}
+
+/// The audit trail.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Audit {
+    /// How long an entry is kept.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    keep: Duration,
 }
 
 /// The proxies in front of the server.
@@ -236,6 +246,7 @@ impl Default for Config {
             traces: None,
             hash: Hash::default(),
             throttle: Throttle::default(),
+            audit: Audit::default(),
             uniform_errors: false,
             messages: Messages::default(),
             mail: None,
@@ -274,6 +285,12 @@ impl Default for Listen {
 impl Default for Hash {
     fn default() -> Self {
         Self { memory_kib: 19456, iterations: 2, threads: 0, max_wait: Duration::from_secs(2) }
+    }
+}
+
+impl Default for Audit {
+    fn default() -> Self {
+        Self { keep: Duration::from_hours(90 * 24) }
     }
 }
 
@@ -451,6 +468,7 @@ impl Config {
             retry_pause: self.messages.retry_pause,
             longest_wait: self.hash.max_wait,
             throttle: Rules { failures, source_failures, first_pause, longest_pause, daily },
+            audit_keep: self.audit.keep,
             uniform_errors: self.uniform_errors,
         }
     }

@@ -33,6 +33,9 @@ const COURIERS: usize = 4;
 const LONGEST_IDLE: Duration = Duration::from_mins(1);
 const SHORTEST_IDLE: Duration = Duration::from_millis(50);
 
+/// How long refusals are gathered before they are written together.
+const GATHERING: Duration = Duration::from_millis(500);
+
 /// `hearthgate serve`.
 pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     // Caught whether or not there is a certificate, so that it never ends the server.
@@ -114,6 +117,7 @@ impl Server {
         let public = public.merge(watch::public(&health));
         let mut tasks = start_couriers(&open);
         tasks.spawn(Arc::clone(&feed).run());
+        tasks.spawn(write_refusals(Arc::clone(&open.core)));
         if let Some(rabbitmq) = config.rabbitmq()? {
             tasks.spawn(rabbitmq.follow(Arc::clone(&feed)));
         }
@@ -136,6 +140,8 @@ impl Server {
         };
         self.serving.until(stop).await?;
         self.tasks.shutdown().await;
+        // What was refused last.
+        while let Ok(true) = self.open.core.write_refusals().await {}
         // The socket is left behind only by a crash; the next start removes it then.
         std::fs::remove_file(self.folder.socket()).context(|| "cannot remove the socket".to_owned())?;
         self.open.close().await;
@@ -179,6 +185,20 @@ fn start_couriers(open: &OpenCore) -> JoinSet<()> {
         });
     }
     couriers
+}
+
+/// Brings refusals into the audit trail.
+async fn write_refusals(core: Arc<Core>) {
+    loop {
+        match core.write_refusals().await {
+            Ok(true) => {}
+            Ok(false) => tokio::time::sleep(GATHERING).await,
+            Err(error) => {
+                tracing::error!(%error, "the audit trail lacks refusals");
+                tokio::time::sleep(SHORTEST_IDLE).await;
+            }
+        }
+    }
 }
 
 /// A new vendor's login is one line here.

@@ -16,7 +16,7 @@ CREATE TABLE resource_servers (
 
 -- What became of sessions. A row is numbered after it was committed, so that the numbers follow one another without a gap and none
 -- appears behind a later one.
-CREATE TABLE audit (
+CREATE TABLE session_events (
     id            TEXT PRIMARY KEY,
     sequence      BIGINT UNIQUE,
     at            BIGINT NOT NULL,
@@ -28,6 +28,6 @@ CREATE TABLE audit (
     audience_kind TEXT NOT NULL,
     audience      TEXT NOT NULL
 );
-CREATE INDEX audit_unnumbered ON audit (at) WHERE sequence IS NULL;
-CREATE INDEX audit_at ON audit (at);
-INSERT INTO counters (name, value) VALUES ('audit', 0);
+CREATE INDEX session_events_unnumbered ON session_events (at) WHERE sequence IS NULL;
+CREATE INDEX session_events_at ON session_events (at);
+INSERT INTO counters (name, value) VALUES ('session_events', 0);

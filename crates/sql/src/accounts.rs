@@ -8,8 +8,8 @@ use account::{
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
-use crate::audit::{self, Which};
 use crate::row::{Row, failed};
+use crate::session_events::{self, Which};
 use crate::{gateways, mailings, messages, sessions};
 
 /// A query of whole accounts, by the names of their columns: a newer version may have added some.
@@ -140,7 +140,7 @@ async fn erase(
     reason: EndReason,
     now: Timestamp,
 ) -> Result<(), StoreError> {
-    audit::end(connection, Which::OfAccount(number), reason, now).await?;
+    session_events::end(connection, Which::OfAccount(number), reason, now).await?;
     let unbind = sqlx::query("UPDATE gateways SET account = NULL WHERE account = $1").bind(number.0);
     unbind.execute(&mut *connection).await.map_err(failed)?;
     let lanes = "DELETE FROM lanes WHERE subject = 'account/' || (SELECT id FROM accounts WHERE number = $1)";
@@ -216,12 +216,12 @@ async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -
     }
     match change.end {
         Ending::None => {}
-        Ending::All => drop(audit::end(connection, Which::OfAccount(change.account), PASSWORD, change.now).await?),
+        Ending::All => drop(session_events::end(connection, Which::OfAccount(change.account), PASSWORD, change.now).await?),
         Ending::AllBut(session) => {
             if !sessions::is_there(connection, change.account, session).await? {
                 return Ok(Changed::Stale);
             }
-            audit::end(connection, Which::OfAccountBut(change.account, session), PASSWORD, change.now).await?;
+            session_events::end(connection, Which::OfAccountBut(change.account, session), PASSWORD, change.now).await?;
         }
     }
     if let Some(session) = change.begin {
@@ -243,7 +243,7 @@ pub(crate) async fn set_region(
     let update = sqlx::query("UPDATE accounts SET region = $1, revision = revision + 1 WHERE number = $2");
     let update = update.bind(region.as_str()).bind(number.0);
     let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
-    audit::end(&mut transaction, Which::OfAccount(number), EndReason::AccountMoved, now).await?;
+    session_events::end(&mut transaction, Which::OfAccount(number), EndReason::AccountMoved, now).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(found)
 }
@@ -377,7 +377,7 @@ pub(crate) async fn enable(
     let update = update.bind(i64::from(enabled)).bind(number.0);
     let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
     if !enabled {
-        audit::end(&mut transaction, Which::OfAccount(number), EndReason::AccountDisabled, now).await?;
+        session_events::end(&mut transaction, Which::OfAccount(number), EndReason::AccountDisabled, now).await?;
     }
     transaction.commit().await.map_err(failed)?;
     Ok(found)

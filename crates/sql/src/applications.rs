@@ -5,8 +5,8 @@ use account::{Application, ApplicationId, Audience, EndReason, Sealed, StoreErro
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
-use crate::audit::{self, Which};
 use crate::row::{Row, failed, insert_failed};
+use crate::session_events::{self, Which};
 
 /// A query of whole applications, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -51,7 +51,8 @@ pub(crate) async fn enable(
     let update = sqlx::query("UPDATE applications SET enabled = $1 WHERE id = $2").bind(i64::from(enabled)).bind(id.as_str());
     let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
     if !enabled {
-        audit::end(&mut transaction, Which::At(&Audience::Application(id.clone())), EndReason::ApplicationDisabled, now).await?;
+        session_events::end(&mut transaction, Which::At(&Audience::Application(id.clone())), EndReason::ApplicationDisabled, now)
+            .await?;
     }
     transaction.commit().await.map_err(failed)?;
     Ok(found)

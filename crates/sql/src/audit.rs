@@ -1,141 +1,75 @@
-//! The audit trail: what became of sessions.
+//! The audit trail.
 
-use account::{AccountNumber, Audience, EndReason, ObjectId, Session, SessionChange, SessionEvent, StoreError, Timestamp};
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection};
+use account::store::Page;
+use account::{AccountNumber, AuditQuery, Entry, ObjectId, StoreError, Timestamp};
+use sqlx::any::AnyRow;
+use sqlx::{AnyConnection, Connection};
 
 use crate::row::{Row, failed};
-use crate::sessions;
 
-/// How many events are numbered at once.
-const AT_ONCE: i64 = 10_000;
-
-/// Some sessions.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Which<'a> {
-    One(&'a ObjectId),
-    OfAccount(AccountNumber),
-    OfAccountBut(AccountNumber, &'a ObjectId),
-    OfAccountAt(AccountNumber, &'a Audience),
-    At(&'a Audience),
-}
-
-impl<'a> Which<'a> {
-    /// What is true of them, with places from the third on.
-    fn condition(self) -> &'static str {
-        match self {
-            Self::One(_) => "sessions.id = $3",
-            Self::OfAccount(_) => "sessions.account = $3",
-            Self::OfAccountBut(..) => "sessions.account = $3 AND sessions.id <> $4",
-            Self::OfAccountAt(..) => "sessions.account = $3 AND sessions.audience_kind = $4 AND sessions.audience = $5",
-            Self::At(_) => "sessions.audience_kind = $3 AND sessions.audience = $4",
-        }
-    }
-
-    fn bind(self, query: Query<'a, Any, AnyArguments>) -> Query<'a, Any, AnyArguments> {
-        match self {
-            Self::One(id) => query.bind(id.as_str()),
-            Self::OfAccount(account) => query.bind(account.0),
-            Self::OfAccountBut(account, id) => query.bind(account.0).bind(id.as_str()),
-            Self::OfAccountAt(account, audience) => query.bind(account.0).bind(audience.kind()).bind(audience.id()),
-            Self::At(audience) => query.bind(audience.kind()).bind(audience.id()),
-        }
-    }
-}
-
-/// Ends sessions and notes that they did. Says whether there was one.
-///
-/// Each is noted first and ends because it was noted: one that somebody begins meanwhile neither ends unnoted nor is noted without
-/// ending.
-pub(crate) async fn end(
-    connection: &mut AnyConnection,
-    which: Which<'_>,
-    reason: EndReason,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let what = SessionChange::Ended(reason);
-    if note(&mut *connection, "'.ended'", which, what, now).await? == 0 {
-        return Ok(false);
-    }
-    let delete = format!(
-        "DELETE FROM sessions WHERE {} AND EXISTS \
-         (SELECT 1 FROM audit WHERE audit.id = sessions.id || '.ended' AND audit.at = $1 AND audit.what = $2)",
-        which.condition()
-    );
-    let delete = which.bind(sqlx::query(AssertSqlSafe(delete)).bind(now.0).bind(what.as_str()));
-    delete.execute(connection).await.map_err(failed)?;
-    Ok(true)
-}
-
-/// Notes that a session has new tokens.
-pub(crate) async fn note_refresh(connection: &mut AnyConnection, session: &Session, now: Timestamp) -> Result<(), StoreError> {
-    // Each refresh makes another access token.
-    let suffix = "'.' || SUBSTR(sessions.access_hash, 1, 16)";
-    note(connection, suffix, Which::One(&session.id), SessionChange::Refreshed, now).await.map(drop)
-}
-
-async fn note(
-    connection: &mut AnyConnection,
-    suffix: &str,
-    which: Which<'_>,
-    what: SessionChange,
-    now: Timestamp,
-) -> Result<u64, StoreError> {
-    // Where two end the same session, the second waits here for the first and finds it noted.
-    let insert = format!(
-        "INSERT INTO audit (id, at, what, session, account, account_id, apikey, audience_kind, audience) \
-         SELECT sessions.id || {suffix}, $1, $2, sessions.id, sessions.account, accounts.id, accounts.apikey, \
-         sessions.audience_kind, sessions.audience FROM sessions JOIN accounts ON accounts.number = sessions.account \
-         WHERE {} ON CONFLICT (id) DO NOTHING",
-        which.condition()
-    );
-    let insert = which.bind(sqlx::query(AssertSqlSafe(insert)).bind(now.0).bind(what.as_str()));
-    Ok(insert.execute(connection).await.map_err(failed)?.rows_affected())
-}
-
-pub(crate) async fn newest(connection: &mut AnyConnection) -> Result<Option<i64>, StoreError> {
-    let query = "SELECT value FROM counters WHERE name = 'audit' AND NOT EXISTS (SELECT 1 FROM audit WHERE sequence IS NULL)";
-    sqlx::query_scalar(query).fetch_optional(connection).await.map_err(failed)
-}
-
-pub(crate) async fn number(connection: &mut AnyConnection) -> Result<i64, StoreError> {
+pub(crate) async fn append(connection: &mut AnyConnection, entries: &[Entry]) -> Result<(), StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
-    // Whoever numbers holds the counter until the end, so that numbers are seen in their order.
-    let lock = sqlx::query("UPDATE counters SET value = value WHERE name = 'audit'");
-    lock.execute(&mut *transaction).await.map_err(failed)?;
-    let number = sqlx::query(
-        "UPDATE audit SET sequence = (SELECT value FROM counters WHERE name = 'audit') + fresh.place \
-         FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY at, id) AS place FROM audit WHERE sequence IS NULL \
-         ORDER BY at, id LIMIT $1) AS fresh WHERE audit.id = fresh.id",
-    );
-    let numbered = number.bind(AT_ONCE).execute(&mut *transaction).await.map_err(failed)?.rows_affected();
-    let count = sqlx::query_scalar("UPDATE counters SET value = value + $1 WHERE name = 'audit' RETURNING value");
-    let count = count.bind(i64::try_from(numbered).unwrap_or(i64::MAX));
-    let newest = count.fetch_one(&mut *transaction).await.map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(newest)
+    for entry in entries {
+        sqlx::query(
+            "INSERT INTO audit (id, at, what, outcome, refused, account, identifier, audience, address, request, times) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        )
+        .bind(entry.id.as_str())
+        .bind(entry.at.0)
+        .bind(entry.what.as_str())
+        .bind(entry.outcome.as_str())
+        .bind(i64::from(entry.refused))
+        .bind(entry.account.map(|account| account.0))
+        .bind(entry.identifier.clone())
+        .bind(entry.audience.clone())
+        .bind(entry.address.map(|address| address.to_string()))
+        .bind(entry.request.clone())
+        .bind(entry.times)
+        .execute(&mut *transaction)
+        .await
+        .map_err(failed)?;
+    }
+    transaction.commit().await.map_err(failed)
 }
 
-pub(crate) async fn list(connection: &mut AnyConnection, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
-    let query = sqlx::query(
-        "SELECT sequence, at, what, session, account, account_id, apikey, audience_kind, audience FROM audit \
-         WHERE sequence > $1 ORDER BY sequence LIMIT $2",
+pub(crate) async fn list(
+    connection: &mut AnyConnection,
+    wanted: &AuditQuery,
+    page: &Page<ObjectId>,
+) -> Result<Vec<Entry>, StoreError> {
+    let account = if wanted.account.is_some() { "AND account = $5" } else { "" };
+    let query = format!(
+        "SELECT id, at, what, outcome, refused, account, identifier, audience, address, request, times FROM audit \
+         WHERE id > $1 AND at >= $2 AND LOWER(outcome) LIKE $3 ESCAPE '!' {account} ORDER BY id LIMIT $4"
     );
-    let rows = query.bind(after).bind(i64::from(limit)).fetch_all(connection).await.map_err(failed)?;
-    rows.iter().map(read).collect()
+    let reason = wanted.reason.as_deref().unwrap_or_default();
+    let query = sqlx::query(sqlx::AssertSqlSafe(query))
+        .bind(page.after.as_ref().map_or("", |after| after.as_str()).to_owned())
+        .bind(wanted.since.map_or(0, |since| since.0))
+        .bind(format!("%{}%", reason.replace('!', "!!").replace('%', "!%").replace('_', "!_")))
+        .bind(i64::from(page.limit));
+    let query = match wanted.account {
+        None => query,
+        Some(account) => query.bind(account.0),
+    };
+    query.fetch_all(connection).await.map_err(failed)?.iter().map(read).collect()
 }
 
-fn read(row: &AnyRow) -> Result<SessionEvent, StoreError> {
+fn read(row: &AnyRow) -> Result<Entry, StoreError> {
     let row = Row { table: "audit", row };
-    Ok(SessionEvent {
-        sequence: row.get("sequence")?,
+    let account: Option<i64> = row.get("account")?;
+    let address: Option<String> = row.get("address")?;
+    Ok(Entry {
+        id: row.parse("id")?,
         at: Timestamp(row.get("at")?),
-        change: row.parse("what")?,
-        session: row.parse("session")?,
-        account: AccountNumber(row.get("account")?),
-        account_id: row.parse("account_id")?,
-        apikey: row.parse("apikey")?,
-        audience: sessions::read_audience(&row)?,
+        what: row.get("what")?,
+        outcome: row.get("outcome")?,
+        refused: row.flag("refused")?,
+        account: account.map(AccountNumber),
+        identifier: row.get("identifier")?,
+        audience: row.get("audience")?,
+        address: address.map(|text| text.parse().map_err(|error| row.wrong("address", &error))).transpose()?,
+        request: row.get("request")?,
+        times: row.get("times")?,
     })
 }

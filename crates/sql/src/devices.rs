@@ -5,8 +5,8 @@ use account::{Audience, Device, EndReason, Guid, Serial, StoreError, Timestamp};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
-use crate::audit::{self, Which};
 use crate::row::{Row, facts, failed, insert_failed};
+use crate::session_events::{self, Which};
 
 /// A query of whole devices, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -31,7 +31,13 @@ pub(crate) async fn put(connection: &mut AnyConnection, device: &Device, now: Ti
     let statement = if older.is_some() { UPDATE } else { INSERT };
     write(&mut transaction, statement, device).await.map_err(insert_failed)?;
     if older.is_some_and(|guid| guid != device.guid.as_str()) {
-        audit::end(&mut transaction, Which::At(&Audience::Device(device.serial.clone())), EndReason::DeviceReplaced, now).await?;
+        session_events::end(
+            &mut transaction,
+            Which::At(&Audience::Device(device.serial.clone())),
+            EndReason::DeviceReplaced,
+            now,
+        )
+        .await?;
     }
     transaction.commit().await.map_err(failed)?;
     Ok(())

@@ -20,6 +20,7 @@ mod open;
 mod postgres;
 mod resource_servers;
 mod row;
+mod session_events;
 mod sessions;
 mod sqlite;
 mod tables;
@@ -29,14 +30,14 @@ mod whole;
 use std::time::Duration;
 
 use account::store::{
-    AccountChange, Changed, Created, Creation, Imported, InsertError, LoginCommit, LoginOutcome, Mailed, Mailing, Page,
+    AccountChange, Changed, Created, Creation, Forget, Imported, InsertError, LoginCommit, LoginOutcome, Mailed, Mailing, Page,
     RefreshToken, Rotation, Spend,
 };
 use account::{
-    Account, AccountNumber, Activation, Address, AppVersion, Application, ApplicationId, Audience, Count, Details, Device,
-    EndReason, Gateway, Guess, Guessed, Guid, Holder, Identifier, Identity, Lane, Link, ObjectId, ProvenCode, Purpose, Queued,
-    Region, ResourceServer, ResourceServerId, Right, Rules, Serial, Session, SessionEvent, Store, StoreError, StoredCode, Tally,
-    Timestamp, TokenHash,
+    Account, AccountNumber, Activation, Address, AppVersion, Application, ApplicationId, Audience, AuditQuery, Count, Details,
+    Device, EndReason, Entry, Gateway, Guess, Guessed, Guid, Holder, Identifier, Identity, Lane, Link, ObjectId, ProvenCode,
+    Purpose, Queued, Region, ResourceServer, ResourceServerId, Right, Rules, Serial, Session, SessionEvent, Store, StoreError,
+    StoredCode, Tally, Timestamp, TokenHash,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool};
@@ -333,19 +334,19 @@ impl Store for SqlStore {
     }
 
     async fn end_session(&self, id: &ObjectId, reason: EndReason, now: Timestamp) -> Result<bool, StoreError> {
-        on!(self.write, connection => sessions::end(connection, audit::Which::One(id), reason, now))
+        on!(self.write, connection => sessions::end(connection, session_events::Which::One(id), reason, now))
     }
 
     async fn numbered_events(&self) -> Result<Option<i64>, StoreError> {
-        on!(self.read, connection => audit::newest(connection))
+        on!(self.read, connection => session_events::newest(connection))
     }
 
     async fn number_events(&self) -> Result<i64, StoreError> {
-        on!(self.write, connection => audit::number(connection))
+        on!(self.write, connection => session_events::number(connection))
     }
 
     async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
-        on!(self.read, connection => audit::list(connection, after, limit))
+        on!(self.read, connection => session_events::list(connection, after, limit))
     }
 
     async fn mail(&self, mailing: Mailing<'_>) -> Result<Mailed, StoreError> {
@@ -374,6 +375,14 @@ impl Store for SqlStore {
 
     async fn know(&self, guess: &Guess, now: Timestamp) -> Result<(), StoreError> {
         on!(self.write, connection => lanes::know(connection, guess, now))
+    }
+
+    async fn append_audit(&self, entries: &[Entry]) -> Result<(), StoreError> {
+        on!(self.write, connection => audit::append(connection, entries))
+    }
+
+    async fn audit(&self, query: &AuditQuery, page: Page<ObjectId>) -> Result<Vec<Entry>, StoreError> {
+        on!(self.read, connection => audit::list(connection, query, &page))
     }
 
     async fn lanes(&self, subject: Option<&Lane>, page: Page<Lane>) -> Result<Vec<(Lane, Count)>, StoreError> {
@@ -408,8 +417,8 @@ impl Store for SqlStore {
         on!(self.read, connection => messages::list(connection, &page))
     }
 
-    async fn forget(&self, now: Timestamp, old: Timestamp, events: Timestamp) -> Result<(), StoreError> {
-        on!(self.write, connection => forget::forget(connection, now, old, events))
+    async fn forget(&self, before: &Forget) -> Result<(), StoreError> {
+        on!(self.write, connection => forget::forget(connection, before))
     }
 
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError> {

@@ -7,9 +7,9 @@ use account::{AccountNumber, Audience, Client, EndReason, ObjectId, Session, Spe
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
-use crate::audit::{self, Which};
 use crate::postgres::POSTGRES;
 use crate::row::{Row, failed};
+use crate::session_events::{self, Which};
 use crate::{gateways, lanes, mailings};
 
 /// A query of whole sessions, by the names of their columns: a newer version may have added some.
@@ -104,7 +104,7 @@ async fn find(
 /// Begins a session in the place of the one that the account has at that audience.
 pub(crate) async fn put(connection: &mut AnyConnection, session: &Session) -> Result<(), StoreError> {
     let older = Which::OfAccountAt(session.account, &session.audience);
-    audit::end(&mut *connection, older, EndReason::Replaced, session.created_at).await?;
+    session_events::end(&mut *connection, older, EndReason::Replaced, session.created_at).await?;
     sqlx::query(
         "INSERT INTO sessions (account, audience_kind, audience, id, access_hash, access_issued_at, access_expires_at, refresh_hash, \
          refresh_expires_at, created_at, address, app_version, os) \
@@ -154,7 +154,7 @@ pub(crate) async fn end(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
-    let ended = audit::end(&mut transaction, which, reason, now).await?;
+    let ended = session_events::end(&mut transaction, which, reason, now).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(ended)
 }
@@ -227,7 +227,7 @@ pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: Rotation<'_
     .bind(spent.spent_at.0)
     .bind(spent.expires_at.0);
     insert.execute(&mut *transaction).await.map_err(failed)?;
-    audit::note_refresh(&mut transaction, session, now).await?;
+    session_events::note_refresh(&mut transaction, session, now).await?;
     transaction.commit().await.map_err(failed)?;
     Ok(true)
 }

@@ -32,7 +32,7 @@ pub(crate) const FILLED_FROM: &str = "filled_from";
 pub(crate) const CHECKSUMS: &str = "checksums";
 
 /// All tables; none refers to one that comes later.
-pub(crate) const TABLES: [Table; 19] = [
+pub(crate) const TABLES: [Table; 20] = [
     Table { name: "settings", key: 1, columns: &[text("name"), text("value")] },
     Table { name: "counters", key: 1, columns: &[text("name"), number("value")] },
     Table {
@@ -171,7 +171,7 @@ pub(crate) const TABLES: [Table; 19] = [
         ],
     },
     Table {
-        name: "audit",
+        name: "session_events",
         key: 1,
         columns: &[
             text("id"),
@@ -198,6 +198,23 @@ pub(crate) const TABLES: [Table; 19] = [
             number("day_until"),
             number("known_at"),
             number("forget_at"),
+        ],
+    },
+    Table {
+        name: "audit",
+        key: 1,
+        columns: &[
+            text("id"),
+            number("at"),
+            text("what"),
+            text("outcome"),
+            number("refused"),
+            number("account"),
+            text("identifier"),
+            text("audience"),
+            text("address"),
+            text("request"),
+            number("times"),
         ],
     },
     Table { name: "imports", key: 1, columns: &[text("source"), number("line")] },

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use account::{AccountNumber, Identifier};
+use account::{AccountNumber, Audience, Core, Deed, Identifier, Origin};
 use axum::extract::Request;
 use tracing::Span;
 
@@ -40,9 +40,10 @@ impl Called {
 
 /// A call that is under way. What becomes known of it is noted on it; how it ends
 /// writes the line.
-#[derive(Debug)]
 pub struct Attempt {
     id: RequestId,
+    /// In whose audit trail it is recorded, and where it comes from.
+    recorder: Option<(Arc<Core>, Origin)>,
     dialect: &'static str,
     call: &'static str,
     begun: Instant,
@@ -50,6 +51,8 @@ pub struct Attempt {
     pub identifier: Option<Identifier>,
     /// Whose account it turned out to be.
     pub account: Option<AccountNumber>,
+    /// At which application or device.
+    pub audience: Option<Audience>,
     /// What is odd about it without being wrong.
     pub note: Option<&'static str>,
 }
@@ -63,17 +66,41 @@ impl Attempt {
             called.0.get_or_init(|| (dialect, call));
             Span::current().record("request_id", id.to_string());
         }
-        Self { id, dialect, call, account: None, begun: Instant::now(), identifier: None, note: None }
+        let begun = Instant::now();
+        Self { id, recorder: None, dialect, call, begun, identifier: None, account: None, audience: None, note: None }
     }
 
-    /// It succeeded.
-    pub fn succeeded(&self, outcome: &'static str) {
+    /// How it ends is to be recorded in the audit trail.
+    #[must_use]
+    pub fn recorded(self, core: &Arc<Core>, request: &Request) -> Self {
+        let origin = request.extensions().get::<Origin>();
+        Self { recorder: origin.map(|origin| (Arc::clone(core), origin.clone())), ..self }
+    }
+
+    /// It succeeded. Once this is over, the audit trail has it.
+    pub async fn succeeded(&self, outcome: &'static str) {
         let (identifier, ms) = (self.who(), self.milliseconds());
         tracing::info!(
             request_id = %self.id, dialect = self.dialect, outcome, account = self.account.map(|account| account.0), identifier,
             note = self.note, ms, "{}", self.call
         );
         self.count("success", outcome);
+        let Some((core, _)) = &self.recorder else { return };
+        if let Err(error) = core.record(self.deed(outcome.to_owned(), false)).await {
+            tracing::error!(request_id = %self.id, %error, "the audit trail lacks this");
+        }
+    }
+
+    fn deed(&self, outcome: String, refused: bool) -> Deed {
+        Deed {
+            what: format!("{} {}", self.dialect, self.call),
+            outcome,
+            refused,
+            account: self.account,
+            identifier: self.identifier.clone(),
+            audience: self.audience.clone(),
+            origin: self.recorder.as_ref().map(|(_, origin)| origin.clone()),
+        }
     }
 
     /// It succeeded, as it does too often for a line each.
@@ -84,6 +111,9 @@ impl Attempt {
     /// It failed, for a reason in words that hold nothing of the request's content.
     pub fn failed(&self, reason: &dyn Display, our_fault: bool) {
         let (identifier, ms, outcome) = (self.who(), self.milliseconds(), reason.to_string());
+        if let Some((core, _)) = &self.recorder {
+            core.note_refusal(self.deed(outcome.clone(), true));
+        }
         if our_fault {
             self.count("failure", "failed");
         } else {

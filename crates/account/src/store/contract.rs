@@ -11,6 +11,7 @@ mod life;
 mod logins;
 mod races;
 mod rows;
+mod trail;
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -23,7 +24,8 @@ pub use self::life::*;
 pub use self::logins::*;
 pub use self::races::*;
 pub use self::rows::*;
-use super::{AccountChange, Changed, Ending, InsertError, LoginCommit, LoginDone, Page};
+pub use self::trail::*;
+use super::{AccountChange, Changed, Ending, Forget, InsertError, LoginCommit, LoginDone, Page};
 use crate::{
     Account, AccountNumber, Activation, ApiKey, Application, ApplicationId, Audience, Client, Details, Device, DeviceKind,
     EndReason, Facts, Gateway, GatewayKind, Guid, Identifier, Identity, MasterKey, ObjectId, Profile, Serial, Session, Store,
@@ -50,7 +52,7 @@ macro_rules! store_contract {
             resource_servers holders every_end_is_an_event refreshes_are_events what_did_not_happen_is_no_event
             events_are_numbered_in_order old_events_are_forgotten ends_race
             guesses_are_counted right_guesses_are_taken_back who_is_known_stays_known lanes_are_listed_and_cleared
-            lanes_are_forgotten a_login_takes_its_guess_back guesses_race);
+            lanes_are_forgotten a_login_takes_its_guess_back guesses_race audit_trail);
     };
     (@ $open:path; $($check:ident)*) => {
         $(
@@ -206,6 +208,11 @@ fn a_session(account: AccountNumber, audience: Audience, created_at: Timestamp) 
 
 fn commit(session: &Session, revision: i64) -> LoginCommit<'_> {
     LoginCommit { revision, session, bind: None, verifier: None, spend: None, right: None }
+}
+
+/// What is older; the audit trail is kept.
+fn forget(now: Timestamp, old: Timestamp, events: Timestamp) -> Forget {
+    Forget { now, old, events, audit: Timestamp(0) }
 }
 
 async fn log_in(store: &AnyStore, account: &Account, audience: Audience) -> LoginDone {

@@ -76,6 +76,7 @@ const fn said(error: u32, msg: &'static str) -> Said {
 const OURS: Said = said(500, "internal error");
 /// Not now, but perhaps a little later.
 const BUSY: Said = Said { status: StatusCode::SERVICE_UNAVAILABLE, ..said(500, "the server is busy") };
+const COMMON: Said = said(400, "the password is too common");
 const TOO_OFTEN: Said = Said { status: StatusCode::TOO_MANY_REQUESTS, ..said(160_038, "too often") };
 const UNKNOWN_TOKEN: Said = said(401, "the access token is invalid");
 const EXPIRED_TOKEN: Said = said(402, "the access token has expired");
@@ -116,6 +117,7 @@ impl Failure {
             Self::Register(error) => register(error),
             Self::Reset(error) => reset(error),
             Self::Change(ChangeError::Token(error)) | Self::Token(error) | Self::Close(CloseError::Token(error)) => token(error),
+            Self::Change(ChangeError::PasswordCommon) => COMMON,
             Self::Change(ChangeError::PasswordWrong) => said(10001, "wrong password"),
             Self::Change(ChangeError::Hash(error)) => hash(error),
             Self::Change(ChangeError::Guess(error)) | Self::Refresh(RefreshError::Guess(error)) => guess(error),
@@ -163,7 +165,7 @@ fn login(error: &LoginError) -> Said {
         LoginError::AccountUnknown => NO_ACCOUNT,
         LoginError::OtherRegion(_) => ELSEWHERE,
         LoginError::Guess(error) => guess(error),
-        LoginError::PasswordWrong => said(10001, "wrong password"),
+        LoginError::PasswordWrong | LoginError::AccountHidden => said(10001, "wrong password"),
         LoginError::CodeWrong(error) => code(error),
         LoginError::NotActivated | LoginError::ActivationLapsed => NOT_ACTIVE,
         LoginError::AccountDisabled => DISABLED,
@@ -199,6 +201,7 @@ fn send(error: &SendError) -> Said {
 fn register(error: &RegisterError) -> Said {
     match error {
         RegisterError::AddressMalformed(_) => said(400, "a parameter is malformed"),
+        RegisterError::PasswordCommon => COMMON,
         RegisterError::Registered | RegisterError::Pending => REGISTERED,
         RegisterError::Code(error) => code(error),
         RegisterError::ApplicationDisabled => UNKNOWN_APPLICATION,
@@ -214,6 +217,7 @@ fn reset(error: &ResetError) -> Said {
         ResetError::AccountUnknown | ResetError::ActivationLapsed => NO_ACCOUNT,
         ResetError::OtherRegion(_) => ELSEWHERE,
         ResetError::AccountDisabled => DISABLED,
+        ResetError::PasswordCommon => COMMON,
         ResetError::Code(error) => code(error),
         ResetError::ApplicationDisabled => UNKNOWN_APPLICATION,
         ResetError::Hash(error) => hash(error),

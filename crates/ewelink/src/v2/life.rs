@@ -18,6 +18,7 @@ const LONGEST_NICKNAME: usize = 64;
 impl Dialect {
     pub(super) async fn register_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let (application, fields) = self.signed_body_v2(incoming).await?;
+        attempt.audience = Some(application.audience());
         let code = fields.required("verificationCode")?;
         let calling_code = fields.text("countryCode")?;
         let registration = Registration {
@@ -55,6 +56,7 @@ impl Dialect {
 
     pub(super) async fn reset_password_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let (application, fields) = self.signed_body_v2(incoming).await?;
+        attempt.audience = Some(application.audience());
         let code = fields.required("verificationCode")?;
         let reset = Reset {
             address: fields.address(attempt)?,

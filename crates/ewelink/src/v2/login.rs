@@ -11,6 +11,7 @@ use crate::{Dialect, TERMS};
 impl Dialect {
     pub(super) async fn login_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let (application, fields) = self.signed_body_v2(incoming).await?;
+        attempt.audience = Some(application.audience());
         let address = fields.address(attempt)?;
         let credential = Credential::Password(fields.password("password")?.into());
         self.log_in(incoming, application, &address, credential).await
@@ -18,6 +19,7 @@ impl Dialect {
 
     pub(super) async fn login_by_code(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let (application, fields) = self.signed_body_v2(incoming).await?;
+        attempt.audience = Some(application.audience());
         fields.required("phoneNumber")?;
         let address = fields.address(attempt)?;
         let credential = Credential::Code(fields.required("verificationCode")?);

@@ -54,6 +54,20 @@ pub(crate) const ROUTES: &[(Endpoint, Method, &str)] = &[
 ];
 
 impl Endpoint {
+    /// Whether the audit trail has how it ends.
+    fn is_recorded(self) -> bool {
+        match self {
+            Self::Login
+            | Self::Register
+            | Self::LoginByCode
+            | Self::ResetPassword
+            | Self::ChangePassword
+            | Self::Logout
+            | Self::CloseAccount => true,
+            Self::SendCode | Self::Profile | Self::SetProfile | Self::Refresh | Self::Region => false,
+        }
+    }
+
     /// What it is called in the log.
     fn name(self) -> &'static str {
         match self {
@@ -94,10 +108,13 @@ async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, req
         return Failure::UnknownEndpoint.into_response();
     }
     let mut attempt = Attempt::begin("ewelink-v2", endpoint.name(), &request);
+    if endpoint.is_recorded() {
+        attempt = attempt.recorded(&dialect.core, &request);
+    }
     match answer(&dialect, endpoint, request, &mut attempt).await {
         Ok(answer) => {
             attempt.account = answer.account;
-            attempt.succeeded(answer.outcome);
+            attempt.succeeded(answer.outcome).await;
             answer.into_response()
         }
         Err(failure) => {

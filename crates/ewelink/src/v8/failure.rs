@@ -97,6 +97,7 @@ impl Failure {
             Self::Reset(error) => Self::reset_codes(error),
             Self::Change(error) => match error {
                 ChangeError::Token(error) => Self::token_codes(error),
+                ChangeError::PasswordCommon => (StatusCode::OK, 400),
                 ChangeError::PasswordWrong => (StatusCode::OK, 405),
                 ChangeError::Guess(error) => Self::guess_codes(error),
                 ChangeError::Hash(error) => Self::hash_codes(error),
@@ -169,7 +170,7 @@ impl Failure {
 
     fn register_codes(error: &RegisterError) -> (StatusCode, u32) {
         match error {
-            RegisterError::AddressMalformed(_) => (StatusCode::OK, 400),
+            RegisterError::AddressMalformed(_) | RegisterError::PasswordCommon => (StatusCode::OK, 400),
             RegisterError::Registered | RegisterError::Pending => (StatusCode::OK, 409),
             RegisterError::Code(error) => Self::code_codes(error),
             RegisterError::ApplicationDisabled => (StatusCode::OK, 406),
@@ -185,6 +186,7 @@ impl Failure {
             ResetError::AccountUnknown | ResetError::ActivationLapsed => (StatusCode::OK, 401),
             ResetError::OtherRegion(_) => (StatusCode::OK, 301),
             ResetError::AccountDisabled => (StatusCode::OK, 402),
+            ResetError::PasswordCommon => (StatusCode::OK, 400),
             ResetError::Code(error) => Self::code_codes(error),
             ResetError::ApplicationDisabled => (StatusCode::OK, 406),
             ResetError::Hash(error) => Self::hash_codes(error),
@@ -199,7 +201,7 @@ impl Failure {
             LoginError::OtherRegion(_) => (StatusCode::OK, 301),
             LoginError::Replayed | LoginError::ApplicationDisabled => (StatusCode::OK, 406),
             LoginError::Guess(error) => Self::guess_codes(error),
-            LoginError::PasswordWrong => (StatusCode::OK, 401),
+            LoginError::PasswordWrong | LoginError::AccountHidden => (StatusCode::OK, 401),
             LoginError::NotActivated | LoginError::ActivationLapsed | LoginError::AccountDisabled => (StatusCode::OK, 402),
             LoginError::Hash(error) => Self::hash_codes(error),
             LoginError::Store(error) => Self::store_codes(error),

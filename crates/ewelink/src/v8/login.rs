@@ -102,6 +102,7 @@ impl Dialect {
 
     /// Checks the form of the common fields, and the clock.
     pub(super) fn check_form(&self, call: Call, application: Authenticated, attempt: &mut Attempt) -> Result<Signed, Failure> {
+        attempt.audience = Some(application.audience());
         let stamp = call.stamp(application.profile())?;
         let nonce = self.check_clock(&stamp, application.profile(), attempt)?;
         Ok(Signed { call, application, nonce })

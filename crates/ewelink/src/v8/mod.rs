@@ -45,6 +45,11 @@ pub(crate) const ROUTES: &[(Endpoint, Method, &str)] = &[
 ];
 
 impl Endpoint {
+    /// Whether the audit trail has how it ends.
+    fn is_recorded(self) -> bool {
+        matches!(self, Self::Register | Self::Login | Self::ResetPassword | Self::ChangePassword)
+    }
+
     /// What it is called in the log.
     fn name(self) -> &'static str {
         match self {
@@ -88,10 +93,13 @@ async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, req
         return Failure::UnknownMethod.into_response();
     }
     let mut attempt = Attempt::begin("ewelink-v8", endpoint.name(), &request);
+    if endpoint.is_recorded() {
+        attempt = attempt.recorded(&dialect.core, &request);
+    }
     match answer(&dialect, endpoint, request, &mut attempt).await {
         Ok(answer) => {
             attempt.account = answer.account;
-            attempt.succeeded(answer.outcome);
+            attempt.succeeded(answer.outcome).await;
             answer.response
         }
         Err(failure) => {

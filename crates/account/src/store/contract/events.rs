@@ -268,10 +268,10 @@ pub async fn old_events_are_forgotten(store: AnyStore) {
         assert!(store.end_session(&session.id, EndReason::LoggedOut, at).await.unwrap());
         store.number_events().await.unwrap();
     }
-    store.forget(NOW, NOW, later(2)).await.unwrap();
+    store.forget(&forget(NOW, NOW, later(2))).await.unwrap();
     let left: Vec<_> = store.session_events(0, 10).await.unwrap().into_iter().map(|event| event.sequence).collect();
     assert_eq!(left, [3]);
-    store.forget(NOW, NOW, later(3)).await.unwrap();
+    store.forget(&forget(NOW, NOW, later(3))).await.unwrap();
     assert_eq!(store.numbered_events().await.unwrap(), Some(3), "numbers go on");
 }
 

@@ -117,13 +117,13 @@ pub async fn lanes_are_forgotten(store: AnyStore) {
     store.know(&ben, NOW).await.unwrap();
     let failed = store.tally(&anna).await.unwrap().subject;
     let before = Timestamp(failed.forget_at().0 - 1);
-    store.forget(before, NOW, NOW).await.unwrap();
+    store.forget(&forget(before, NOW, NOW)).await.unwrap();
     assert_eq!(store.tally(&anna).await.unwrap().subject, failed);
-    store.forget(failed.forget_at(), NOW, NOW).await.unwrap();
+    store.forget(&forget(failed.forget_at(), NOW, NOW)).await.unwrap();
     assert_eq!(store.tally(&anna).await.unwrap().subject, Count::NEW);
     let known = store.tally(&ben).await.unwrap().own[0];
     assert_eq!(known.known_at, Some(NOW), "who is known is remembered for longer");
-    store.forget(known.forget_at(), NOW, NOW).await.unwrap();
+    store.forget(&forget(known.forget_at(), NOW, NOW)).await.unwrap();
     assert_eq!(store.tally(&ben).await.unwrap().own[0], Count::NEW);
 }
 

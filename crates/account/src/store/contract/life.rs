@@ -139,12 +139,12 @@ pub async fn messages(store: AnyStore) {
     let postponed = Queued { due_at: Some(later(30)), attempts: 1, last_error: Some("nobody there".into()), ..first.clone() };
     assert_same(&left, &[&postponed]);
     assert!(store.claim_message(later(100), later(200)).await.unwrap().is_none(), "it is of no use any more");
-    store.forget(later(99), NOW, NOW).await.unwrap();
+    store.forget(&forget(later(99), NOW, NOW)).await.unwrap();
     assert_eq!(store.next_message_due().await.unwrap(), Some(later(30)));
-    store.forget(later(100), NOW, NOW).await.unwrap();
+    store.forget(&forget(later(100), NOW, NOW)).await.unwrap();
     assert_eq!(store.next_message_due().await.unwrap(), None);
     assert_same(&store.messages(page(None, 10)).await.unwrap(), &[&Queued { due_at: None, ..postponed }]);
-    store.forget(later(100), later(100), NOW).await.unwrap();
+    store.forget(&forget(later(100), later(100), NOW)).await.unwrap();
     assert!(store.messages(page(None, 10)).await.unwrap().is_empty());
 }
 

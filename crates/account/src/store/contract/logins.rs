@@ -212,7 +212,7 @@ pub async fn nonces(store: AnyStore) {
     assert!(store.remember_nonce(&one, "other", end, keep).await.unwrap());
     assert!(store.remember_nonce(&one, "nonce", past, keep).await.unwrap(), "then forgotten");
     assert!(!store.remember_nonce(&one, "nonce", past, keep).await.unwrap(), "and remembered anew");
-    store.forget(past, NOW, NOW).await.unwrap();
+    store.forget(&forget(past, NOW, NOW)).await.unwrap();
     assert!(!store.remember_nonce(&one, "nonce", past, keep).await.unwrap(), "what is younger is kept");
     assert!(!store.remember_nonce(&one, "other", past, keep).await.unwrap(), "what is younger is kept");
 }

@@ -1,0 +1,140 @@
+//! More logins than can be hashed: how many succeed all the same, and how soon the others are told to come back.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use serde_json::json;
+use tokio::task::JoinSet;
+
+use crate::Outcome;
+use crate::caller::Caller;
+use crate::latency::Latency;
+use crate::subject::{Place, Serving};
+
+/// From how many addresses the logins come, and how many people there are.
+const ADDRESSES: u8 = 100;
+const PEOPLE: i64 = 500;
+
+/// What is to be measured.
+#[derive(Debug, Args)]
+pub(crate) struct Wish {
+    /// How many seconds each part takes
+    #[arg(long, value_name = "SECONDS", default_value_t = 10)]
+    seconds: u64,
+    /// How many times as many logins are sent as can be hashed
+    #[arg(long, value_name = "FACTOR", default_value_t = 10)]
+    times: u32,
+    /// Answer in JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// What became of logins.
+#[derive(Default)]
+struct Outcomes {
+    succeeded: u32,
+    refused: Vec<Duration>,
+}
+
+pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
+    let place = Place::new(None, &[])?;
+    place.prepare()?;
+    let pool = place.connect().await?;
+    crate::population::grow(&pool, PEOPLE).await?;
+    pool.close().await;
+    let server = place.serve()?;
+    let (idle, _) = server.memory()?;
+    let callers: Vec<_> =
+        (1..=ADDRESSES).map(|last| Caller::from(&server, Ipv4Addr::new(127, 0, 1, last))).collect::<Outcome<_>>()?;
+    let part = Duration::from_secs(wish.seconds);
+    // The first part warms up: everybody is known there afterwards.
+    saturate(&callers, part).await?;
+    let capacity = f64::from(saturate(&callers, part).await?) / part.as_secs_f64();
+    let offered = capacity * f64::from(wish.times);
+    let outcomes = flood(&callers, offered, part).await?;
+    let goodput = f64::from(outcomes.succeeded) / part.as_secs_f64();
+    tell(wish, &server, idle, capacity, offered, goodput, outcomes.refused)
+}
+
+/// Logins one after another by a few clients, which is as many as can be hashed; how many succeeded.
+async fn saturate(callers: &[Caller], part: Duration) -> Outcome<u32> {
+    let until = Instant::now() + part;
+    let mut clients = JoinSet::new();
+    let few = 2 * std::thread::available_parallelism()?.get();
+    for (index, caller) in callers.iter().take(few).cloned().enumerate() {
+        clients.spawn(async move {
+            let (mut done, mut person) = (0, i64::try_from(index)?);
+            while Instant::now() < until {
+                caller.log_in(2 + person % (PEOPLE - 1)).await?;
+                person += 7;
+                done += 1;
+            }
+            Outcome::Ok(done)
+        });
+    }
+    let mut done = 0;
+    while let Some(client) = clients.join_next().await {
+        done += client??;
+    }
+    Ok(done)
+}
+
+/// So many logins a second, whether or not those before are answered.
+async fn flood(callers: &[Caller], per_second: f64, part: Duration) -> Outcome<Outcomes> {
+    let begun = Instant::now();
+    let mut logins = JoinSet::new();
+    let all = (per_second * part.as_secs_f64()) as u32;
+    for login in 0..all {
+        let due = begun + Duration::from_secs_f64(f64::from(login) / per_second);
+        tokio::time::sleep_until(due.into()).await;
+        let caller = callers[login as usize % callers.len()].clone();
+        logins.spawn(async move {
+            // From when it should have been sent: a late sender hides nothing.
+            let answered = caller.try_to_log_in(2 + i64::from(login) % (PEOPLE - 1)).await;
+            Outcome::Ok((due, Instant::now(), answered?.0))
+        });
+    }
+    let mut outcomes = Outcomes::default();
+    while let Some(login) = logins.join_next().await {
+        match login?? {
+            // Of those that still wait at the end, the time is not in the account.
+            (_, answered, 200) => outcomes.succeeded += u32::from(answered <= begun + part),
+            (due, answered, 503) => outcomes.refused.push(answered - due),
+            (.., status) => return Err(format!("a login was answered {status}").into()),
+        }
+    }
+    Ok(outcomes)
+}
+
+fn tell(
+    wish: &Wish,
+    server: &Serving,
+    idle: u64,
+    capacity: f64,
+    offered: f64,
+    goodput: f64,
+    refused: Vec<Duration>,
+) -> Outcome<()> {
+    let (_, peak) = server.memory()?;
+    let threads = u64::try_from(std::thread::available_parallelism()?.get())?;
+    let bound = idle + (threads * 19 + 64) * 1024;
+    let count = refused.len();
+    if refused.is_empty() {
+        return Err("nothing was refused: it was no overload".into());
+    }
+    let refusal = Latency::of(refused);
+    let ratio = goodput / capacity;
+    if wish.json {
+        let told = json!({
+            "capacity": capacity, "offered": offered, "goodput": goodput, "ratio": ratio, "refused": count,
+            "refusal_p50_us": refusal.p50, "refusal_p99_us": refusal.p99, "idle_kib": idle, "peak_kib": peak, "bound_kib": bound,
+        });
+        println!("{told}");
+    } else {
+        println!("logins/s: {capacity:.0} can be hashed, {offered:.0} sent, {goodput:.0} succeed: {ratio:.2} of what can be");
+        println!("refused: {count}, p50 {:.1} ms, p99 {:.1} ms", refusal.p50 as f64 / 1e3, refusal.p99 as f64 / 1e3);
+        println!("memory: idle {} MiB, peak {} MiB; bound {} MiB", idle / 1024, peak / 1024, bound / 1024);
+    }
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! The audit trail: who did what, and who was refused what and why.
+//!
+//! What was done is in the trail before it is answered. Refusals, of which anybody can cause any number, are gathered and written
+//! together a little later: those that are alike as one, and beyond a limit only their number.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::account::{AccountNumber, ObjectId};
+use crate::core::Core;
+use crate::identifier::Identifier;
+use crate::operator::OperatorError;
+use crate::origin::Origin;
+use crate::session::Audience;
+use crate::store::{Page, StoreError};
+use crate::time::Timestamp;
+
+/// How many refusals wait to be written at most.
+const WAITING: usize = 10_000;
+
+/// How many are written at once.
+const AT_ONCE: usize = 500;
+
+/// What happened, as whoever saw it knows it.
+#[derive(Debug, Clone)]
+pub struct Deed {
+    /// What was done or refused, such as `ewelink-v8 login`.
+    pub what: String,
+    /// How it ended, in the log's words.
+    pub outcome: String,
+    /// Whether it was refused.
+    pub refused: bool,
+    /// Whose account, if that is known.
+    pub account: Option<AccountNumber>,
+    /// Who it was said to be.
+    pub identifier: Option<Identifier>,
+    /// At which application or device.
+    pub audience: Option<Audience>,
+    /// Where it came from; `None` for an operator.
+    pub origin: Option<Origin>,
+}
+
+/// An entry of the trail.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// Its id, which begins with the time.
+    pub id: ObjectId,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What was done or refused.
+    pub what: String,
+    /// How it ended, in words.
+    pub outcome: String,
+    /// Whether it was refused.
+    pub refused: bool,
+    /// Whose account.
+    pub account: Option<AccountNumber>,
+    /// Who it was said to be, masked.
+    pub identifier: Option<String>,
+    /// At which application or device.
+    pub audience: Option<String>,
+    /// Where it came from.
+    pub address: Option<IpAddr>,
+    /// The request's id, which the answer and the log carry as well.
+    pub request: Option<String>,
+    /// How often the same happened at about the same time.
+    pub times: i64,
+}
+
+/// Which entries are wanted. What is not said does not matter.
+#[derive(Debug, Clone, Default)]
+pub struct AuditQuery {
+    /// Only this account's.
+    pub account: Option<AccountNumber>,
+    /// Only those whose outcome has these words in it, in lower case.
+    pub reason: Option<String>,
+    /// Only those from then on.
+    pub since: Option<Timestamp>,
+}
+
+/// Refusals that wait to be written.
+#[derive(Debug, Default)]
+pub(crate) struct Refusals(Mutex<Waiting>);
+
+#[derive(Debug, Default)]
+struct Waiting {
+    deeds: VecDeque<(Timestamp, Deed)>,
+    /// How many there was no room for.
+    left_out: i64,
+}
+
+impl Refusals {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        // Nothing that holds it can panic in the middle of a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Core {
+    /// Writes what was done into the trail.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn record(&self, deed: Deed) -> Result<(), StoreError> {
+        let entry = self.entry(self.clock.now(), deed, 1).await?;
+        self.store.append_audit(&[entry]).await
+    }
+
+    /// Notes a refusal, to be written by [`Core::write_refusals`].
+    pub fn note_refusal(&self, deed: Deed) {
+        let now = self.clock.now();
+        let mut waiting = self.refusals.waiting();
+        if waiting.deeds.len() < WAITING {
+            waiting.deeds.push_back((now, deed));
+        } else {
+            waiting.left_out += 1;
+        }
+    }
+
+    /// Writes refusals that wait, some at once. Says whether there are more. Only one may do so at a time.
+    ///
+    /// # Errors
+    /// [`StoreError`]; then they still wait.
+    pub async fn write_refusals(&self) -> Result<bool, StoreError> {
+        let (deeds, left_out) = {
+            let waiting = self.refusals.waiting();
+            (waiting.deeds.iter().take(AT_ONCE).cloned().collect::<Vec<_>>(), waiting.left_out)
+        };
+        let written = deeds.len();
+        if written == 0 && left_out == 0 {
+            return Ok(false);
+        }
+        self.write_together(deeds, left_out).await?;
+        // Whoever is stopped before this has written nothing.
+        let mut waiting = self.refusals.waiting();
+        waiting.deeds.drain(..written);
+        waiting.left_out -= left_out;
+        Ok(!waiting.deeds.is_empty())
+    }
+
+    async fn write_together(&self, deeds: Vec<(Timestamp, Deed)>, left_out: i64) -> Result<(), StoreError> {
+        let mut alike: Vec<(Timestamp, Deed, i64)> = Vec::new();
+        for (at, deed) in deeds {
+            match alike.iter_mut().find(|(_, known, _)| is_alike(known, &deed)) {
+                Some((.., times)) => *times += 1,
+                None => alike.push((at, deed, 1)),
+            }
+        }
+        let mut entries = Vec::with_capacity(alike.len() + 1);
+        for (at, deed, times) in alike {
+            entries.push(self.entry(at, deed, times).await?);
+        }
+        if left_out > 0 {
+            let deed = Deed {
+                what: "audit".into(),
+                outcome: "refusals for which there was no room".into(),
+                refused: true,
+                account: None,
+                identifier: None,
+                audience: None,
+                origin: None,
+            };
+            entries.push(self.entry(self.clock.now(), deed, left_out).await?);
+        }
+        self.store.append_audit(&entries).await
+    }
+
+    async fn entry(&self, at: Timestamp, deed: Deed, times: i64) -> Result<Entry, StoreError> {
+        let account = match (deed.account, &deed.identifier) {
+            (None, Some(identifier)) => self.store.account_named(identifier).await?.map(|account| account.number),
+            (account, _) => account,
+        };
+        let (address, request) = deed.origin.map(|origin| (origin.address, origin.request)).unzip();
+        Ok(Entry {
+            id: ObjectId::at(at, self.rng()),
+            at,
+            what: deed.what,
+            outcome: deed.outcome,
+            refused: deed.refused,
+            account,
+            identifier: deed.identifier.map(|identifier| identifier.masked().to_string()),
+            audience: deed.audience.map(|audience| audience.id().to_owned()),
+            address,
+            request,
+            times,
+        })
+    }
+
+    /// Lists the trail in its order.
+    ///
+    /// # Errors
+    /// [`OperatorError::Store`].
+    pub async fn audit(&self, query: &AuditQuery, page: Page<ObjectId>) -> Result<Vec<Entry>, OperatorError> {
+        Ok(self.store.audit(query, page).await?)
+    }
+}
+
+/// Whether two refusals differ in nothing but the request.
+fn is_alike(one: &Deed, other: &Deed) -> bool {
+    let address = |deed: &Deed| deed.origin.as_ref().map(|origin| origin.address);
+    one.what == other.what
+        && one.outcome == other.outcome
+        && one.account == other.account
+        && one.identifier == other.identifier
+        && one.audience == other.audience
+        && address(one) == address(other)
+}

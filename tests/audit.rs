@@ -1,0 +1,158 @@
+//! The audit trail.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::support::app::App;
+use crate::support::calls::{APPID, CUBE, TOUCH, md5};
+use crate::support::panel::Panel;
+use crate::support::server::{operate, refuse};
+use crate::support::{Ewelink, Server};
+
+const PASSWORD: &str = "correct horse battery";
+const EMAIL: &str = "anna@example.com";
+
+fn listed(shown: &Value) -> Vec<Value> {
+    shown.as_array().unwrap().clone()
+}
+
+/// The trail of a server that has stopped, which has everything.
+fn trail_of(server: Server, arguments: &[&str]) -> Vec<Value> {
+    let folder = server.stop();
+    listed(&operate(&folder.path().join("data"), &[&["audit", "list"], arguments].concat(), ""))
+}
+
+/// Some of what an entry says.
+fn said<'a>(entry: &'a Value, names: &[&str]) -> Vec<&'a Value> {
+    names.iter().map(|name| &entry[*name]).collect()
+}
+
+/// Who, where from, at what, when, how it ended: for what succeeded, before it is answered.
+#[tokio::test]
+async fn what_was_done_is_there_at_once() {
+    let server = Server::dev();
+    let number = server.create_account(&["--email", EMAIL, "--username", "anna"], PASSWORD)["account"].clone();
+    let app = App::new(&server).from("127.0.1.7");
+    let login = app.v8("/api/user/login", json!({ "email": EMAIL, "password": PASSWORD })).await;
+    let digest = md5(PASSWORD);
+    let form = [("username", "anna"), ("password", digest.as_str()), ("uuid", TOUCH), ("cubeSn", CUBE)];
+    let panel = Panel::new(&server).form("/accounts/login", &form).await.answer;
+    app.v2_as(&login.text("/at"), Method::DELETE, "/v2/user/logout", Value::Null).await;
+    let trail = listed(&server.operate(&["audit", "list", "--account", EMAIL]));
+    let names = ["what", "outcome", "refused", "account", "identifier", "audience", "address", "request", "times"];
+    let entries: Vec<_> = trail.iter().map(|entry| json!(said(entry, &names))).collect();
+    assert_eq!(entries[0], json!(["operator account create", "done", false, number, null, null, null, null, 1]));
+    let masked = "a***@e***.com";
+    assert_eq!(
+        entries[1],
+        json!(["ewelink-v8 login", "logged in", false, number, masked, APPID, "127.0.1.7", login.request_id, 1])
+    );
+    assert_eq!(entries[2], json!(["fantem login", "logged in", false, number, "a***", TOUCH, "127.0.0.1", panel.request_id, 1]));
+    assert_eq!(trail[3]["what"], "ewelink-v2 logout");
+    assert_eq!(trail.len(), 4, "{trail:#?}");
+    let times: Vec<_> = trail.iter().map(|entry| entry["at"].as_str().unwrap()).collect();
+    assert!(times.is_sorted());
+}
+
+#[tokio::test]
+async fn refusals_say_why() {
+    let server = Server::dev_with(&[("HEARTHGATE_UNIFORM_ERRORS", "true")]);
+    let number = server.create_account(&["--email", EMAIL, "--phone", "+8613100000001"], PASSWORD)["account"].clone();
+    let app = App::new(&server);
+    let login = async |field: &str, who: &str| app.v8("/api/user/login", json!({ field: who, "password": "wrong horse" })).await;
+    let by_phone = login("phoneNumber", "+8613100000001").await;
+    login("email", EMAIL).await;
+    login("email", "nobody@example.com").await;
+    server.operate(&["account", "disable", EMAIL]);
+    app.v8("/api/user/login", json!({ "email": EMAIL, "password": PASSWORD })).await;
+    let unsigned =
+        app.as_application(APPID, "another secret").v8("/api/user/login", json!({ "email": EMAIL, "password": "x" })).await;
+    let trail = trail_of(server, &[]);
+    let refusals: Vec<_> = trail.iter().filter(|entry| entry["refused"] == true).collect();
+    let said: Vec<_> = refusals.iter().map(|entry| json!(said(entry, &["outcome", "account", "identifier"]))).collect();
+    let masked = "a***@e***.com";
+    assert_eq!(
+        said,
+        [
+            json!(["wrong password", number, "+86***01"]),
+            json!(["wrong password", number, masked]),
+            json!(["there is no such account", null, "n***@e***.com"]),
+            json!(["the account is disabled", number, masked]),
+            json!(["the signature does not match", null, null]),
+        ]
+    );
+    assert_eq!(refusals[0]["request"], by_phone.request_id);
+    assert_eq!(refusals[4]["request"], unsigned.request_id);
+}
+
+#[tokio::test]
+async fn it_can_be_searched() {
+    let server = Server::dev();
+    let ewelink = Ewelink::new(&server);
+    ewelink.login(json!({})).await;
+    ewelink.login(json!({ "password": "another one" })).await;
+    let data = server.stop();
+    let data = data.path().join("data");
+    let search = |arguments: &[&str]| listed(&operate(&data, &[&["audit", "list"], arguments].concat(), ""));
+    let all = search(&[]);
+    assert_eq!(search(&["--reason", "Wrong PASS"]).len(), 1);
+    assert_eq!(search(&["--reason", "%"]).len(), 0, "words are words");
+    assert_eq!(search(&["--account", "+8613123456789", "--reason", "logged in"]).len(), 1);
+    assert_eq!(search(&["--since", "1h"]).len(), all.len());
+    assert_eq!(search(&["--since", "2030-01-01"]).len(), 0);
+    assert_eq!(search(&["--since", all.last().unwrap()["at"].as_str().unwrap()]).len(), 1);
+    let first = search(&["--limit", "1"]);
+    let rest = search(&["--after", first[0]["id"].as_str().unwrap()]);
+    assert_eq!([first, rest].concat(), all);
+    let sentence = refuse(&data, &["audit", "list", "--since", "yesterday"], "");
+    assert!(sentence.contains("--since"), "{sentence}");
+}
+
+/// A refresh token that comes a second time, which means that somebody has stolen it.
+#[tokio::test]
+async fn a_stolen_refresh_token_is_there() {
+    let server = Server::dev();
+    let app = App::new(&server);
+    let login = app.v8("/api/user/login", json!({ "phoneNumber": "+8613123456789", "password": "12345678" })).await;
+    let first = app.v8_get("/api/user/refresh", &[("rt", &login.text("/rt"))]).await;
+    app.v8_get("/api/user/refresh", &[("rt", &first.text("/rt"))]).await;
+    app.v8_get("/api/user/refresh", &[("rt", &login.text("/rt"))]).await;
+    let reused = listed(&server.operate(&["audit", "list", "--account", "+8613123456789", "--reason", "used before"]));
+    assert_eq!(said(&reused[0], &["what", "audience", "refused"]), [&json!("refresh"), &json!(APPID), &json!(true)]);
+}
+
+/// What operators do, also without a server, and what they were refused.
+#[tokio::test]
+async fn operators_are_in_it_as_well() {
+    let server = Server::dev();
+    server.operate(&["app", "create", "--name", "second"]);
+    server.operate(&["session", "list"]);
+    let data = server.data();
+    refuse(&data, &["account", "disable", "nobody"], "");
+    let folder = server.stop();
+    operate(&data, &["account", "disable", "+8613123456789"], "");
+    let trail = listed(&operate(&data, &["audit", "list"], ""));
+    drop(folder);
+    let theirs: Vec<_> = trail.iter().map(|entry| json!(said(entry, &["what", "refused", "outcome"]))).collect();
+    assert!(theirs.contains(&json!(["operator app create", false, "done"])), "{theirs:?}");
+    assert!(theirs.contains(&json!(["operator account disable", true, "there is no account \"nobody\""])), "{theirs:?}");
+    assert_eq!(theirs.last().unwrap(), &json!(["operator account disable", false, "done"]));
+    let reads = theirs.iter().any(|entry| entry[0].as_str().unwrap().contains("list"));
+    assert!(!reads, "who only reads is not recorded: {theirs:?}");
+}
+
+/// Refusals that are alike are one entry, so that a flood does not fill the disk.
+#[tokio::test]
+async fn a_flood_is_a_few_entries() {
+    let server = Server::dev();
+    let ewelink = Ewelink::new(&server);
+    let logins = (0..200).map(|_| ewelink.login(json!({ "password": "another one" })));
+    let answers = futures_util::future::join_all(logins).await;
+    // A busy machine turns some away with 503, which is another reason.
+    let wrong = answers.iter().filter(|answer| answer.body["error"] == 401).count();
+    assert!(wrong >= 50, "{wrong}");
+    let trail = trail_of(server, &["--reason", "wrong password"]);
+    let times: u64 = trail.iter().map(|entry| entry["times"].as_u64().unwrap()).sum();
+    assert_eq!(times, wrong as u64);
+    assert!(trail.len() < wrong / 2, "{} entries", trail.len());
+}
