@@ -97,7 +97,7 @@ impl Life {
         let refreshed = app.v8_get("/api/user/refresh", &[("rt", &self.refresh)]).await;
         (self.access, self.refresh) = (refreshed.text("/at"), refreshed.text("/rt"));
         let (email, code) = self.codes.remove(0);
-        let body = json!({ "email": email, "phoneNumber": "", "verificationCode": code, "password": PASSWORD });
+        let body = json!({ "email": email, "phoneNumber": "", "verificationCode": code, "password": "correct horse battery" });
         assert_eq!(app.v8("/api/user/register", body).await.body["user"]["email"], email, "the code from before");
         assert_eq!(Fantem::new(server).login(&[]).await.body["code"], 1, "with the cube that is bound to somebody");
         self.contents = server.contents();
