@@ -144,15 +144,14 @@ async fn operators_are_in_it_as_well() {
 /// Refusals that are alike are one entry, so that a flood does not fill the disk.
 #[tokio::test]
 async fn a_flood_is_a_few_entries() {
-    let server = Server::dev();
+    // Nobody is turned away, however long the line.
+    let server = Server::dev_with(&[("HEARTHGATE_HASH__MAX_WAIT", "10m"), ("HEARTHGATE_DATABASE__ACQUIRE_TIMEOUT", "10m")]);
     let ewelink = Ewelink::new(&server);
     let logins = (0..200).map(|_| ewelink.login(json!({ "password": "another one" })));
     let answers = futures_util::future::join_all(logins).await;
-    // A busy machine turns some away with 503, which is another reason.
-    let wrong = answers.iter().filter(|answer| answer.body["error"] == 401).count();
-    assert!(wrong >= 50, "{wrong}");
+    assert!(answers.iter().all(|answer| answer.body["error"] == 401));
     let trail = trail_of(server, &["--reason", "wrong password"]);
     let times: u64 = trail.iter().map(|entry| entry["times"].as_u64().unwrap()).sum();
-    assert_eq!(times, wrong as u64);
-    assert!(trail.len() < wrong / 2, "{} entries", trail.len());
+    assert_eq!(times, 200);
+    assert!(trail.len() < 100, "{} entries", trail.len());
 }

@@ -7,18 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use reqwest::Method;
 use rustix::process::Signal;
-use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::cluster::{Postgres, free_port, url_at};
+use crate::cluster::{Postgres, url_at};
+use crate::support::Server;
+use crate::support::acknowledged::{Deadline, PASSWORD, Told, answered, live, log_in, make_people};
 use crate::support::app::App;
+use crate::support::ports::free_port;
 use crate::support::postgres::psql;
 use crate::support::server::Lines;
-use crate::support::{Answer, Server};
 
 /// How many people there are in each round, each with a life of their own.
 const PEOPLE: usize = 200;
@@ -28,8 +28,6 @@ const CLIENTS: usize = 8;
 const ACKNOWLEDGED: usize = 60;
 /// How soon after the promotion every node must serve again.
 const BACK: Duration = Duration::from_secs(5);
-
-const PASSWORD: &str = "12345678";
 
 /// HAProxy in front of two places for a database, leading to whichever is the primary.
 struct Proxy {
@@ -87,76 +85,6 @@ fn answer_like_patroni(place: u16) -> u16 {
     port
 }
 
-/// What somebody was told, and must find to be so ever after.
-#[derive(Debug)]
-enum Told {
-    /// This token is good.
-    LoggedIn(String),
-    /// This one was ended.
-    LoggedOut(String),
-    /// The first was taken back by a refresh, the second given.
-    Refreshed(String, String),
-    /// The password is another one; the token was kept.
-    Changed(String, String),
-}
-
-/// `None` when the answer is that the server cannot answer now, in the dialect's own form.
-fn answered(answer: Answer) -> Option<Answer> {
-    if answer.status != 503 {
-        return Some(answer);
-    }
-    assert!(answer.body["error"] == 500 && answer.retry_after == Some(1), "{answer:?}");
-    None
-}
-
-/// Asks until there is an answer, which must be soon after the promotion.
-async fn ask(promoted: Instant, call: impl AsyncFn() -> Answer) -> Answer {
-    loop {
-        if let Some(answer) = answered(call().await) {
-            return answer;
-        }
-        assert!(promoted.elapsed() < BACK, "not back {BACK:?} after the promotion");
-    }
-}
-
-async fn log_in(app: &App, person: usize, password: &str) -> Answer {
-    app.v8("/api/user/login", json!({ "email": format!("person{person}@example.com"), "password": password })).await
-}
-
-async fn is_good(promoted: Instant, app: &App, at: &str) -> bool {
-    let answer = ask(promoted, async || app.v2_as(at, Method::GET, "/v2/user/profile", Value::Null).await).await;
-    match answer.body["error"].as_u64() {
-        Some(0) => true,
-        Some(401) => false,
-        other => panic!("{other:?}"),
-    }
-}
-
-/// One person's life; what was acknowledged at its end, or nothing where it cannot be known whether the last thing was done.
-async fn live(app: &App, person: usize) -> Option<Told> {
-    let login = answered(log_in(app, person, PASSWORD).await)?;
-    let (at, rt) = (login.text("/at"), login.text("/rt"));
-    match person % 4 {
-        0 => Some(Told::LoggedIn(at)),
-        1 => {
-            let out = answered(app.v2_as(&at, Method::DELETE, "/v2/user/logout", json!({})).await)?;
-            assert_eq!(out.body["error"], 0, "{}", out.body);
-            Some(Told::LoggedOut(at))
-        }
-        2 => {
-            let new = answered(app.v8_get("/api/user/refresh", &[("rt", &rt)]).await)?;
-            Some(Told::Refreshed(at, new.text("/at")))
-        }
-        _ => {
-            let new = format!("the new password of {person}");
-            let change = json!({ "oldPassword": PASSWORD, "newPassword": new });
-            let changed = answered(app.v2_as(&at, Method::POST, "/v2/user/change-pwd", change).await)?;
-            assert_eq!(changed.body["error"], 0, "{}", changed.body);
-            Some(Told::Changed(at, new))
-        }
-    }
-}
-
 /// What the people of one client were told, and how long the server took to say that it cannot answer.
 type Lived = (Vec<(usize, Told)>, Duration);
 
@@ -181,32 +109,6 @@ fn load(nodes: &[Server], people: usize, killable: &Arc<Notify>) -> JoinSet<Live
         });
     }
     clients
-}
-
-async fn verify(promoted: Instant, app: &App, person: usize, told: &Told) {
-    match told {
-        Told::LoggedIn(at) => assert!(is_good(promoted, app, at).await, "{person}: the login was lost"),
-        Told::LoggedOut(at) => assert!(!is_good(promoted, app, at).await, "{person}: the logout was lost"),
-        Told::Refreshed(old, new) => {
-            assert!(is_good(promoted, app, new).await, "{person}: the refresh was lost");
-            assert!(!is_good(promoted, app, old).await, "{person}: the old token came back");
-        }
-        Told::Changed(at, new) => {
-            assert!(is_good(promoted, app, at).await, "{person}: the session was lost");
-            let old = ask(promoted, async || log_in(app, person, PASSWORD).await).await;
-            assert_eq!(old.body, json!({ "error": 401 }), "{person}: the old password came back");
-            let new = ask(promoted, async || log_in(app, person, new).await).await;
-            assert_eq!(new.body["region"], "cn", "{person}: the new password was lost");
-        }
-    }
-}
-
-/// Makes people with numbers.
-fn make_people(node: &Server, count: usize) {
-    let rows: String = (0..count).map(|person| format!("person{person}@example.com,plain,{PASSWORD}\n")).collect();
-    let file = node.folder().path().join("people.csv");
-    std::fs::write(&file, format!("email,scheme,verifier\n{rows}")).unwrap();
-    assert_eq!(node.operate(&["account", "import", file.to_str().unwrap()])["imported"], count);
 }
 
 /// No acknowledged login, logout, refresh or change of a password is lost, and the nodes recover by themselves.
@@ -234,14 +136,14 @@ async fn nothing_acknowledged_is_lost_when_the_primary_dies() {
         // Every client is told that the server cannot answer before there is a primary again.
         let lived = clients.join_all().await;
         standby.promote();
-        let promoted = Instant::now();
+        let (promoted, back_by) = (Instant::now(), Deadline::within(BACK));
         let apps = nodes.each_ref().map(App::new);
         for app in &apps {
-            ask(promoted, async || log_in(app, round * PEOPLE, PASSWORD).await).await;
+            back_by.ask(async || log_in(app, round * PEOPLE, PASSWORD).await).await;
         }
         back = back.max(promoted.elapsed());
         for (person, told) in lived.iter().flat_map(|(told, _)| told).filter(|(person, _)| *person != round * PEOPLE) {
-            verify(promoted, &apps[person % 2], *person, told).await;
+            told.verify(back_by, &apps[person % 2], *person).await;
             acknowledged += 1;
         }
         slowest = lived.iter().map(|(_, took)| *took).fold(slowest, Duration::max);
@@ -268,10 +170,9 @@ async fn nothing_is_acknowledged_that_only_the_primary_has() {
     for _ in 0..3 {
         assert!(answered(log_in(&app, 1, PASSWORD).await).is_none());
     }
-    assert!(is_good(Instant::now(), &app, &at).await, "what is only read is answered all the same");
+    assert!(Deadline::within(BACK).is_good(&app, &at).await, "what is only read is answered all the same");
     standby.signal(Signal::CONT);
-    let now = Instant::now();
-    assert_eq!(ask(now, async || log_in(&app, 1, PASSWORD).await).await.body["region"], "cn");
+    assert_eq!(Deadline::within(BACK).ask(async || log_in(&app, 1, PASSWORD).await).await.body["region"], "cn");
 }
 
 /// A database that hangs is given up on in time, whatever number of requests asks for it; and nothing is left of that afterwards.
@@ -296,6 +197,5 @@ async fn a_database_that_hangs_holds_nobody_up() {
     // One wait for a connection, one for an answer; everything else is this machine.
     assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
     primary.signal(Signal::CONT);
-    let now = Instant::now();
-    assert_eq!(ask(now, async || log_in(&app, 0, PASSWORD).await).await.body["region"], "cn");
+    assert_eq!(Deadline::within(BACK).ask(async || log_in(&app, 0, PASSWORD).await).await.body["region"], "cn");
 }

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 
@@ -18,6 +17,7 @@ use tempfile::TempDir;
 use crate::support::app::App;
 use crate::support::calls::APPID;
 use crate::support::guard::{Guard, read};
+use crate::support::ports::free_port;
 use crate::support::server::Lines;
 use crate::support::{Fantem, Server, client};
 
@@ -110,10 +110,10 @@ impl Behind {
         tokio::spawn(async { axum::serve(listener, router).await });
 
         let folder = TempDir::new().unwrap();
-        let front = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let front = format!("127.0.0.1:{}", free_port());
         let (mut command, ready) = match proxy {
             Proxy::Nginx => {
-                let text = adapted("nginx.conf", server, &api, &front.to_string());
+                let text = adapted("nginx.conf", server, &api, &front);
                 let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {name};"));
                 // Where the test can write.
                 let text = text.replace("http {\n", &format!("http {{\n    access_log off;\n    {}\n", paths.join(" ")));
@@ -124,7 +124,7 @@ impl Behind {
                 (command, "start worker process ")
             }
             Proxy::Caddy => {
-                let text = adapted("Caddyfile", server, &api, &front.to_string());
+                let text = adapted("Caddyfile", server, &api, &front);
                 fs::write(folder.path().join("Caddyfile"), text).unwrap();
                 let mut command = Command::new("caddy");
                 command.args(["run", "--config", "Caddyfile"]).env("HOME", folder.path());

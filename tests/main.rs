@@ -9,6 +9,7 @@ mod bad_input;
 mod canary;
 mod command_line;
 mod concurrency;
+mod crash;
 mod dev;
 mod ewelink_life;
 mod ewelink_login;

@@ -1,7 +1,6 @@
 //! MQTT brokers: a real RabbitMQ with the documented configuration, and EMQX's calls at the wire.
 
 use std::fs;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,6 +15,7 @@ use tempfile::TempDir;
 use crate::support::app::App;
 use crate::support::calls::{APPID, CUBE, TOUCH};
 use crate::support::guard::read;
+use crate::support::ports::free_port;
 use crate::support::server::{Lines, run};
 use crate::support::{Fantem, Server, client};
 
@@ -23,10 +23,6 @@ const PHONE: &str = "+8613123456789";
 
 /// The longest that a broker may take on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
 
 /// A RabbitMQ with the documented configuration.
 struct RabbitMq {

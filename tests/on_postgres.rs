@@ -11,6 +11,7 @@ mod canary;
 mod cluster;
 mod command_line;
 mod concurrency;
+mod crash;
 mod dev;
 mod ewelink_life;
 mod ewelink_login;

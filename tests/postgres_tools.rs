@@ -1,7 +1,6 @@
 //! What PostgreSQL's own tools keep can be served from: the documented commands, as they stand.
 
 use std::fs;
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -9,6 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::keeping::{another_database, documented, folder_with_key_of};
+use crate::support::ports::free_port;
 use crate::support::postgres::psql;
 use crate::support::server::run;
 use crate::support::{Ewelink, Server};
@@ -48,7 +48,7 @@ struct Cluster {
 
 impl Cluster {
     fn start() -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let cluster = Self { folder: TempDir::new().unwrap(), port };
         let settings = format!("port = {port}\nunix_socket_directories = '{}'\nfsync = off\n", cluster.path("").display());
         cluster.run(&[], "initdb --pgdata=first --username=postgres --auth=trust --encoding=UTF8 --no-locale --no-sync");

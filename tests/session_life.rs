@@ -1,31 +1,23 @@
 //! The life of sessions as a state machine: whatever happens in whatever order, at every step exactly the tokens that should work do.
-//! The core on real databases, with a clock that is set by hand.
-#![allow(missing_docs, clippy::unwrap_used)]
-
-#[path = "support/postgres.rs"]
-mod postgres;
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use account::{
-    Address, Audience, Authenticated, Caller, ChangeError, Client, Clock, CodeWanted, Core, Credential, DeliveryError, Details,
-    Limit, Login, LoginError, MasterKey, Message, NewAccount, Notice, Notifier, ObjectId, Opening, Origin, Password, Ports,
-    Profile, Purpose, Refresh, RefreshError, Reset, ResetError, ResetProof, Rules, Sending, Standing, SystemRng, Terms,
-    Timestamp, TokenError, TokenLength, Tokens,
+    Address, Audience, Authenticated, Caller, ChangeError, Client, CodeWanted, Credential, Limit, Login, LoginError, Opening,
+    Origin, Purpose, Refresh, RefreshError, Reset, ResetError, ResetProof, Rules, Sending, Terms, TokenError, TokenLength,
+    Tokens,
 };
-use argon::{Cost, Hasher, Settings};
-use hmac::{Hmac, KeyInit, Mac};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
-use sha2::Sha256;
 use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 
+use crate::postgres;
+use crate::world::{ByHand, password};
+
 const EMAIL: &str = "anna@example.com";
-const SECRET: &str = "a secret of 16 letters or more";
+const PASSWORD: &str = "correct horse";
 const APPS: [&str; 2] = ["one", "two"];
 
 const HOUR: i64 = 3_600_000;
@@ -37,30 +29,6 @@ const TERMS: Terms = Terms {
 };
 const SENDING: Sending =
     Sending { lifetime: Duration::from_mins(10), limits: &[Limit { most: 1000, within: Duration::from_mins(1) }] };
-
-struct HandClock(AtomicI64);
-
-impl Clock for HandClock {
-    fn now(&self) -> Timestamp {
-        Timestamp(self.0.load(Ordering::SeqCst))
-    }
-}
-
-/// The person's mailbox.
-#[derive(Default)]
-struct Mailbox(Mutex<Option<String>>);
-
-#[async_trait::async_trait]
-impl Notifier for Mailbox {
-    async fn deliver(&self, _: &ObjectId, message: &Message) -> Result<(), DeliveryError> {
-        if let Notice::Code { code, .. } = &message.notice {
-            *self.0.lock().unwrap() = Some(code.0.clone());
-        }
-        Ok(())
-    }
-
-    fn wake(&self) {}
-}
 
 /// What can happen. Numbers choose among what there is.
 #[derive(Debug, Clone)]
@@ -209,68 +177,31 @@ impl Model {
 }
 
 struct World {
-    core: Core,
-    clock: Arc<HandClock>,
-    mailbox: Arc<Mailbox>,
+    by_hand: ByHand,
     store: SqlStore,
 }
 
-fn password(text: &str) -> Password {
-    Password::given(text.to_owned()).unwrap()
-}
+/// Guessing is another test's business.
+const ANY_NUMBER: Rules = Rules {
+    failures: 1_000_000,
+    source_failures: 1_000_000,
+    first_pause: Duration::from_secs(1),
+    longest_pause: Duration::from_secs(1),
+    daily: 1_000_000,
+};
 
 impl World {
     async fn new(store: SqlStore) -> Self {
-        let key = MasterKey::draw(&SystemRng);
-        let cost = Cost { memory_kib: 8, iterations: 1 };
-        let settings = Settings { cost, threads: 1, max_wait: Duration::from_secs(60) };
-        let clock = Arc::new(HandClock(AtomicI64::new(0)));
-        let mailbox = Arc::new(Mailbox::default());
-        let ports = Ports {
-            store: Arc::new(store.clone()),
-            hasher: Arc::new(Hasher::start(settings, key.pepper(), Arc::new(SystemRng)).unwrap()),
-            clock: clock.clone(),
-            rng: Arc::new(SystemRng),
-            notifier: mailbox.clone(),
-            directory: None,
-        };
-        let rules = Rules {
-            failures: 1_000_000,
-            source_failures: 1_000_000,
-            first_pause: Duration::from_secs(1),
-            longest_pause: Duration::from_secs(1),
-            daily: 1_000_000,
-        };
-        let settings = account::Settings {
-            regions: vec!["eu".parse().unwrap()],
-            retry_pause: Duration::from_secs(1),
-            longest_wait: Duration::from_secs(60),
-            throttle: rules,
-            audit_keep: Duration::from_hours(24),
-            uniform_errors: false,
-        };
-        let core = Core::new(ports, settings, key);
+        let by_hand = ByHand::new(&store, ANY_NUMBER);
         for app in APPS {
-            let secret = account::ApplicationSecret::parse(&SECRET.replace(' ', "-")).unwrap();
-            core.create_application(None, Some(app.parse().unwrap()), Some(secret), Profile::Compat).await.unwrap();
+            by_hand.make_application(app).await;
         }
-        let new = NewAccount {
-            region: "eu".parse().unwrap(),
-            user_name: None,
-            email: Some(EMAIL.parse().unwrap()),
-            phone: None,
-            password: password("password").digest(),
-            standing: Standing::Active,
-            details: Details::default(),
-        };
-        core.create_account(new).await.unwrap();
-        Self { core, clock, mailbox, store }
+        by_hand.make_account(EMAIL, PASSWORD).await;
+        Self { by_hand, store }
     }
 
     async fn authenticated(&self, app: usize) -> Option<Authenticated> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.replace(' ', "-").as_bytes()).unwrap();
-        mac.update(b"x");
-        self.core.authenticate(APPS[app], &[b"x"], &mac.finalize().into_bytes()).await.ok()
+        self.by_hand.authenticated(APPS[app]).await
     }
 
     fn origin() -> Origin {
@@ -285,7 +216,7 @@ impl World {
         let audience = Audience::Application(APPS[app].parse().unwrap());
         let refresh =
             Refresh { token, is_theirs: &|session, _| session.audience == audience, terms: TERMS, origin: &Self::origin() };
-        self.core.refresh(&refresh).await.map(|refreshed| Pair::from(&refreshed.tokens))
+        self.by_hand.core.refresh(&refresh).await.map(|refreshed| Pair::from(&refreshed.tokens))
     }
 
     async fn happen(&self, model: &mut Model, event: &Event) {
@@ -310,7 +241,7 @@ impl World {
             }
             Event::Logout { token } => {
                 let Some((_, pair)) = model.pick(*token) else { return };
-                let ended = self.core.log_out(&pair.access, |_| true).await.unwrap();
+                let ended = self.by_hand.core.log_out(&pair.access, |_| true).await.unwrap();
                 let expected = model.holder(&pair.access);
                 assert_eq!(ended, expected.is_some());
                 expected.map(|app| model.sessions.remove(&app));
@@ -318,8 +249,8 @@ impl World {
             Event::Reset { app } => self.reset(model, *app).await,
             Event::Change { token } => {
                 let Some((_, pair)) = model.pick(*token) else { return };
-                let (old, new) = (password("password").into(), password("password").digest());
-                let changed = self.core.change_password(&pair.access, &old, new, &Self::origin()).await;
+                let (old, new) = (password(PASSWORD).into(), password(PASSWORD).digest());
+                let changed = self.by_hand.core.change_password(&pair.access, &old, new, &Self::origin()).await;
                 match model.holder(&pair.access) {
                     Some(app) if model.now < model.sessions[&app].access_ends => {
                         changed.unwrap();
@@ -330,22 +261,22 @@ impl World {
                 }
             }
             Event::Disable | Event::Enable => {
-                let account = self.core.find_account(EMAIL).await.unwrap();
+                let account = self.by_hand.core.find_account(EMAIL).await.unwrap();
                 model.disabled = matches!(event, Event::Disable);
-                self.core.enable_account(account.number, !model.disabled).await.unwrap();
+                self.by_hand.core.enable_account(account.number, !model.disabled).await.unwrap();
                 if model.disabled {
                     model.sessions.clear();
                 }
             }
             Event::DisableApplication { app } => {
                 let id = APPS[*app].parse().unwrap();
-                self.core.enable_application(&id, false).await.unwrap();
-                self.core.enable_application(&id, true).await.unwrap();
+                self.by_hand.core.enable_application(&id, false).await.unwrap();
+                self.by_hand.core.enable_application(&id, true).await.unwrap();
                 model.sessions.remove(app);
             }
             Event::Pass { milliseconds } => {
                 model.now += milliseconds;
-                self.clock.0.store(model.now, Ordering::SeqCst);
+                self.by_hand.at(model.now);
             }
         }
     }
@@ -365,7 +296,7 @@ impl World {
     async fn log_in(&self, model: &mut Model, app: usize, right: bool) {
         let login = Login {
             identifier: EMAIL.parse().unwrap(),
-            credential: Credential::Password(password(if right { "password" } else { "wrong" }).into()),
+            credential: Credential::Password(password(if right { PASSWORD } else { "wrong" }).into()),
             caller: Caller::Application(self.authenticated(app).await.unwrap()),
             region: None,
             terms: TERMS,
@@ -373,7 +304,7 @@ impl World {
             origin: Self::origin(),
             nonce: None,
         };
-        match (self.core.login(&login).await, right, model.disabled) {
+        match (self.by_hand.core.login(&login).await, right, model.disabled) {
             (Ok(logged_in), true, false) => model.begin(app, Pair::from(&logged_in.tokens)),
             (Err(LoginError::PasswordWrong), false, _) | (Err(LoginError::AccountDisabled), true, true) => {}
             (outcome, ..) => panic!("{outcome:?}"),
@@ -383,14 +314,14 @@ impl World {
     async fn reset(&self, model: &mut Model, app: usize) {
         let address = Address::Email(EMAIL.parse().unwrap());
         let wanted = CodeWanted { purpose: Purpose::Reset, to: address.clone(), region: None, language: None, sending: SENDING };
-        self.core.send_code(&wanted).await.unwrap();
-        let code = self.mailbox.0.lock().unwrap().take().unwrap();
+        self.by_hand.core.send_code(&wanted).await.unwrap();
+        let code = self.by_hand.mailbox.0.lock().unwrap().take().unwrap();
         let audience = self.authenticated(app).await.unwrap().audience();
         let origin = Self::origin();
         let proof = ResetProof::Code(&code);
-        let reset = Reset { address, proof, password: password("password").digest(), region: None, origin: &origin };
+        let reset = Reset { address, proof, password: password(PASSWORD).digest(), region: None, origin: &origin };
         let opening = Opening { audience, terms: TERMS, client: Self::client() };
-        match self.core.reset_password_and_log_in(&reset, &opening).await {
+        match self.by_hand.core.reset_password_and_log_in(&reset, &opening).await {
             Ok(logged_in) => {
                 assert!(!model.disabled);
                 model.sessions.clear();
@@ -404,7 +335,7 @@ impl World {
     /// Every access token that was ever given out, against what should be.
     async fn check(&self, model: &Model) {
         for (_, pair) in &model.given {
-            let found = self.core.session(&pair.access).await;
+            let found = self.by_hand.core.session(&pair.access).await;
             match (model.holder(&pair.access), found) {
                 (Some(app), Ok((_, session))) => {
                     assert!(model.now < model.sessions[&app].access_ends);

@@ -29,8 +29,8 @@ fn undisturbed(mut sample: Vec<Duration>) -> Vec<f64> {
     sample.into_iter().map(|took| took.as_secs_f64()).collect()
 }
 
-/// A wrong password takes as long as an account that does not exist, or is disabled: asked in turns over one connection, with a hash as
-/// it is in earnest (the cheap one in the long form, which sees a thousand times finer).
+/// A wrong password takes as long as an account that does not exist, or is disabled: asked in turns over one connection, with a cheap hash,
+/// beside which every difference shows.
 #[tokio::test]
 async fn an_unknown_account_takes_as_long_as_a_wrong_password() {
     let server = Server::dev();

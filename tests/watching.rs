@@ -1,7 +1,6 @@
 //! Health, metrics, and Prometheus with the files that operators are given.
 
 use std::collections::BTreeSet;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,6 +11,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use crate::support::ports::free_port;
 use crate::support::server::{Lines, run};
 use crate::support::{Ewelink, Fantem, Server, client, client_from};
 
@@ -76,7 +76,7 @@ impl Prometheus {
         assert!(config.contains(target) && config.contains("1s"));
         std::fs::write(folder.path().join("prometheus.yml"), config).unwrap();
         std::fs::copy(file("alerts.yml"), folder.path().join("alerts.yml")).unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = format!("127.0.0.1:{}", free_port());
         let mut child = Command::new("prometheus")
             .arg(format!("--config.file={}", folder.path().join("prometheus.yml").display()))
             .arg(format!("--storage.tsdb.path={}", folder.path().join("data").display()))

@@ -13,16 +13,25 @@ pub struct Answer {
 
 impl Answer {
     pub async fn read(response: reqwest::Response) -> Self {
+        Self::try_read(response).await.unwrap()
+    }
+
+    /// The same, unless it breaks off.
+    pub async fn try_read(response: reqwest::Response) -> reqwest::Result<Self> {
         let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap().to_owned());
         assert_eq!(header("content-type").as_deref(), Some("application/json; charset=utf-8"));
         let request_id = header("x-request-id").expect("every answer carries X-Request-Id");
         let retry_after = header("retry-after").map(|seconds| seconds.parse().unwrap());
-        Self { status: response.status().as_u16(), request_id, retry_after, body: response.json().await.unwrap() }
+        Ok(Self { status: response.status().as_u16(), request_id, retry_after, body: response.json().await? })
     }
 
     /// A text somewhere in the body.
     pub fn text(&self, pointer: &str) -> String {
-        self.body.pointer(pointer).and_then(Value::as_str).unwrap_or_else(|| panic!("no {pointer} in {}", self.body)).to_owned()
+        self.body
+            .pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_else(|| panic!("no {pointer} in {} {}", self.status, self.body))
+            .to_owned()
     }
 }
 

@@ -19,6 +19,8 @@ pub struct App {
     pub secret: String,
     client: reqwest::Client,
     header: Option<(&'static str, String)>,
+    /// Whether calls that a server leaves unanswered go on waiting.
+    waits_for_ever: bool,
     seen: Arc<Mutex<BTreeSet<(String, u32)>>>,
 }
 
@@ -31,6 +33,7 @@ impl App {
             secret: SECRET.into(),
             client: crate::support::client(),
             header: None,
+            waits_for_ever: false,
             seen: Arc::default(),
         }
     }
@@ -48,6 +51,11 @@ impl App {
     /// The same from another address of the loopback.
     pub fn from(&self, address: &str) -> Self {
         Self { client: super::client_from(address), ..self.clone() }
+    }
+
+    /// One that goes on waiting when its server dies.
+    pub fn waiting_for_ever(&self) -> Self {
+        Self { waits_for_ever: true, ..self.clone() }
     }
 
     /// The same with a header in every request.
@@ -72,7 +80,15 @@ impl App {
     }
 
     async fn send(&self, method: Method, path: &str, builder: RequestBuilder) -> Answer {
-        let answer = Answer::read(builder.send().await.unwrap()).await;
+        let answered = match builder.send().await {
+            Ok(response) => Answer::try_read(response).await,
+            Err(error) => Err(error),
+        };
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(_) if self.waits_for_ever => std::future::pending().await,
+            Err(error) => panic!("{error}"),
+        };
         let code = answer.body.get("error").map_or(Some(0), Value::as_u64).unwrap();
         self.seen.lock().unwrap().insert((format!("{method} {path}"), u32::try_from(code).unwrap()));
         answer

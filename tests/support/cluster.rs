@@ -1,6 +1,5 @@
 //! PostgreSQL servers of a test's own: to be killed, cloned, promoted, encrypted.
 
-use std::net::TcpListener;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,6 +8,7 @@ use std::process::{Child, Command, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::support::ports::free_port;
 use crate::support::postgres::psql;
 use crate::support::server::Lines;
 
@@ -116,11 +116,6 @@ impl Drop for Postgres {
 /// The URL of a database at a port of this machine.
 pub fn url_at(port: u16, database: &str) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/{database}?sslmode=disable")
-}
-
-/// A port that was free a moment ago.
-pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// A folder of PostgreSQL's user.

@@ -1,11 +1,13 @@
 //! What the tests share.
 
+pub mod acknowledged;
 pub mod answer;
 pub mod app;
 pub mod calls;
 pub mod documents;
 pub mod guard;
 pub mod panel;
+pub mod ports;
 pub mod postgres;
 pub mod server;
 pub mod sinks;

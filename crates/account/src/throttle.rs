@@ -21,7 +21,7 @@ use crate::password::{Candidate, Verifier};
 use crate::store::{Page, StoreError};
 use crate::text::{Malformed, plain};
 use crate::time::Timestamp;
-use crate::turns::Turn;
+use crate::turns::{NoTurn, Turn};
 
 const DAY: Duration = Duration::from_hours(24);
 
@@ -332,6 +332,15 @@ pub enum GuessError {
     Store(#[from] StoreError),
 }
 
+impl From<NoTurn> for GuessError {
+    fn from(error: NoTurn) -> Self {
+        match error {
+            NoTurn::TooLong(retry_after) => Self::Hash(HashError::Overloaded { retry_after }),
+            NoTurn::Stuck => Self::Store(StoreError::Unavailable("it did not answer whoever asked before".into())),
+        }
+    }
+}
+
 impl GuessError {
     /// When to try again, if that is known.
     #[must_use]
@@ -405,10 +414,14 @@ impl Core {
             Ok(Counted::Shared) => &guess.source,
             Err(retry_after) => return Err(GuessError::TooMany { retry_after }),
         };
-        let turn = self.turns.wait(line.as_str()).await.map_err(|retry_after| HashError::Overloaded { retry_after })?;
-        match self.store.take_guess(&guess, rules, self.clock.now()).await? {
-            Guessed::Counted(counted) => Ok(Permit { guess, counted, _turn: turn }),
-            Guessed::TooMany { retry_after } => Err(GuessError::TooMany { retry_after }),
+        let turn = self.turns.wait(line.as_str()).await?;
+        match self.store.take_guess(&guess, rules, self.clock.now()).await {
+            Ok(Guessed::Counted(counted)) => Ok(Permit { guess, counted, _turn: turn }),
+            Ok(Guessed::TooMany { retry_after }) => Err(GuessError::TooMany { retry_after }),
+            Err(error) => {
+                turn.is_stuck();
+                Err(error.into())
+            }
         }
     }
 

@@ -23,6 +23,17 @@ pub(crate) struct Turns {
 struct Line {
     standing: u64,
     head: Arc<AsyncMutex<()>>,
+    /// How many have found that it cannot go on.
+    stuck: u64,
+}
+
+/// Why nobody's turn comes.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum NoTurn {
+    /// It would take so long, which is too long.
+    TooLong(Duration),
+    /// Somebody who stood before found that it cannot go on.
+    Stuck,
 }
 
 /// Somebody's turn; the next one's begins when it is dropped.
@@ -50,19 +61,28 @@ impl Turns {
     /// Waits for one's turn in the line called `name`.
     ///
     /// # Errors
-    /// How long it would take, when that is too long; then nobody has waited.
-    pub async fn wait(self: &Arc<Self>, name: &str) -> Result<Turn, Duration> {
+    /// [`NoTurn`]; when it would take too long, nobody has waited.
+    pub async fn wait(self: &Arc<Self>, name: &str) -> Result<Turn, NoTurn> {
         let (place, head) = self.stand(name)?;
+        let stuck = self.stuck(name);
         let head = head.lock_arc().await;
+        if self.stuck(name) > stuck {
+            return Err(NoTurn::Stuck);
+        }
         Ok(Turn { begun: Instant::now(), _head: head, place })
     }
 
-    fn stand(self: &Arc<Self>, name: &str) -> Result<(Place, Arc<AsyncMutex<()>>), Duration> {
+    /// How often the line was found to be stuck, while somebody stands in it.
+    fn stuck(&self, name: &str) -> u64 {
+        self.lines().get(name).map_or(0, |line| line.stuck)
+    }
+
+    fn stand(self: &Arc<Self>, name: &str) -> Result<(Place, Arc<AsyncMutex<()>>), NoTurn> {
         let mut lines = self.lines();
         let line = lines.entry(name.to_owned()).or_default();
         let wait = Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(line.standing));
         if wait > self.longest_wait {
-            return Err(wait);
+            return Err(NoTurn::TooLong(wait));
         }
         line.standing += 1;
         let place = Place { turns: Arc::clone(self), name: name.to_owned() };
@@ -82,6 +102,15 @@ impl Turns {
             old => old - old / WEIGHT + took / WEIGHT,
         };
         self.mean.store(next, Ordering::Relaxed);
+    }
+}
+
+impl Turn {
+    /// It cannot go on: whoever waits behind would only find out the same, one after the other.
+    pub fn is_stuck(&self) {
+        if let Some(line) = self.place.turns.lines().get_mut(&self.place.name) {
+            line.stuck += 1;
+        }
     }
 }
 
@@ -139,8 +168,21 @@ mod tests {
         let mut context = Context::from_waker(Waker::noop());
         assert!(waiting.iter_mut().all(|one| one.as_mut().poll(&mut context).is_pending()));
         let sent_away = ask(turns.wait("a")).unwrap();
-        assert_eq!(sent_away.unwrap_err(), Duration::from_secs(3));
+        assert_eq!(sent_away.unwrap_err(), NoTurn::TooLong(Duration::from_secs(3)));
         drop((first, waiting));
         assert!(matches!(ask(turns.wait("a")), Some(Ok(_))), "and afterwards it is as before");
+    }
+
+    #[test]
+    fn who_waits_behind_somebody_stuck_need_not_find_out() {
+        let turns = Arc::new(Turns::new(Duration::MAX));
+        let first = ask(turns.wait("a")).unwrap().unwrap();
+        let mut second = Box::pin(turns.wait("a"));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(second.as_mut().poll(&mut context).is_pending());
+        first.is_stuck();
+        drop(first);
+        assert!(matches!(second.as_mut().poll(&mut context), Poll::Ready(Err(NoTurn::Stuck))));
+        assert!(matches!(ask(turns.wait("a")), Some(Ok(_))), "whoever comes later tries anew");
     }
 }

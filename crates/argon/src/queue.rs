@@ -71,10 +71,11 @@ impl<M: Default + 'static> Queue<M> {
             if answer.is_closed() {
                 return;
             }
-            let _working = tracing::info_span!(parent: &hashing, "hash.work").entered();
             let begun = Instant::now();
             metrics::histogram!("hearthgate_hash_wait_seconds").record(begun - queued);
-            let result = work(own);
+            let result = tracing::info_span!(parent: &hashing, "hash.work").in_scope(|| work(own));
+            // Whoever is answered goes on: nothing of the span must be left here then.
+            drop(hashing);
             let took = begun.elapsed();
             metrics::histogram!("hearthgate_hash_duration_seconds").record(took);
             note(&mean, took);

@@ -1,0 +1,9 @@
+//! The core on real databases, with a clock that is set by hand.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod guessing;
+#[path = "support/postgres.rs"]
+mod postgres;
+mod session_life;
+#[path = "support/world.rs"]
+mod world;

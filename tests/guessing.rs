@@ -1,0 +1,92 @@
+//! A day of credential stuffing.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use account::{Caller, Client, Credential, GuessError, Login, LoginError, Origin, Rules, Terms, TokenLength};
+use sql::{Limits, SqlStore};
+use tempfile::TempDir;
+
+use crate::world::{ByHand, password};
+
+const DAY: i64 = 24 * 3_600_000;
+const APP: &str = "app";
+const PASSWORD: &str = "correct horse";
+/// As when nothing is configured.
+const RULES: Rules = Rules {
+    failures: 5,
+    source_failures: 5,
+    first_pause: Duration::from_secs(30),
+    longest_pause: Duration::from_hours(1),
+    daily: 100,
+};
+const TERMS: Terms = Terms {
+    token_length: TokenLength::Bits160,
+    access_lifetime: Duration::from_hours(2),
+    refresh_lifetime: Duration::from_hours(48),
+    repeatable: None,
+};
+
+const ACCOUNTS: u32 = 200;
+const ADDRESSES: u32 = 5_000;
+const PAIRS: u32 = 100_000;
+/// How often each owner logs in.
+const LOGINS: u32 = 5;
+
+async fn log_in(world: &ByHand, account: u32, from: IpAddr, text: &str) -> Result<(), LoginError> {
+    let login = Login {
+        identifier: format!("person{account}@example.com").parse().unwrap(),
+        credential: Credential::Password(password(text).into()),
+        caller: Caller::Application(world.authenticated(APP).await.unwrap()),
+        region: None,
+        terms: TERMS,
+        client: Client { address: from, app_version: None, os: None },
+        origin: Origin { address: from, request: "test".into() },
+        nonce: None,
+    };
+    world.core.login(&login).await.map(drop)
+}
+
+fn at_home(account: u32) -> IpAddr {
+    Ipv4Addr::from_bits(0x0b00_0000 + account).into()
+}
+
+/// Five thousand addresses try a hundred thousand passwords at two hundred accounts in a day. Of these, at most a hundred at an
+/// account are made at all; its owner gets in meanwhile.
+#[tokio::test]
+async fn a_day_of_stuffing() {
+    let folder = TempDir::new().unwrap();
+    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+    let world = ByHand::new(&store, RULES);
+    world.at(DAY);
+    world.make_application(APP).await;
+    for account in 0..ACCOUNTS {
+        world.make_account(&format!("person{account}@example.com"), PASSWORD).await;
+        log_in(&world, account, at_home(account), PASSWORD).await.unwrap();
+    }
+    let (mut made, mut held_back, mut owners) = (vec![0; ACCOUNTS as usize], 0, 0);
+    for pair in 0..PAIRS {
+        world.at(DAY + i64::from(pair) * DAY / i64::from(PAIRS));
+        // Each address at another account each time.
+        let account = pair % ACCOUNTS;
+        let from = Ipv4Addr::from_bits(0x0a00_0000 + (pair * 7919) % ADDRESSES).into();
+        match log_in(&world, account, from, &format!("guess {pair}")).await {
+            Err(LoginError::PasswordWrong) => made[account as usize] += 1,
+            Err(LoginError::Guess(GuessError::TooMany { .. })) => held_back += 1,
+            other => panic!("{other:?}"),
+        }
+        if pair % (PAIRS / (ACCOUNTS * LOGINS)) == 0 {
+            let account = (pair / (PAIRS / (ACCOUNTS * LOGINS))) % ACCOUNTS;
+            owners += u32::from(log_in(&world, account, at_home(account), PASSWORD).await.is_ok());
+        }
+    }
+    let most = made.iter().max().unwrap();
+    println!(
+        "{} guesses made, {held_back} held back, {most} at one account; {owners} of {} logins of owners",
+        made.iter().sum::<u32>(),
+        ACCOUNTS * LOGINS
+    );
+    assert!(*most <= 100, "{most} guesses at one account");
+    assert_eq!(owners, ACCOUNTS * LOGINS, "owners were kept out");
+    store.close().await;
+}

@@ -1,0 +1,111 @@
+//! The core on a real database, with a clock that is set by hand.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use account::{
+    ApplicationSecret, Authenticated, Clock, Core, DeliveryError, Details, MasterKey, Message, NewAccount, Notice, Notifier,
+    ObjectId, Password, Ports, Profile, Rules, Standing, SystemRng, Timestamp,
+};
+use argon::{Cost, Hasher, Settings};
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use sql::SqlStore;
+
+const SECRET: &str = "a-secret-of-16-letters-or-more";
+
+/// A clock that is set by hand, in milliseconds.
+pub struct HandClock(pub AtomicI64);
+
+impl Clock for HandClock {
+    fn now(&self) -> Timestamp {
+        Timestamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A mailbox, with the newest code.
+#[derive(Default)]
+pub struct Mailbox(pub Mutex<Option<String>>);
+
+#[async_trait::async_trait]
+impl Notifier for Mailbox {
+    async fn deliver(&self, _: &ObjectId, message: &Message) -> Result<(), DeliveryError> {
+        if let Notice::Code { code, .. } = &message.notice {
+            *self.0.lock().unwrap() = Some(code.0.clone());
+        }
+        Ok(())
+    }
+
+    fn wake(&self) {}
+}
+
+/// A core and what it cannot tell from the world.
+pub struct ByHand {
+    pub core: Core,
+    pub clock: Arc<HandClock>,
+    pub mailbox: Arc<Mailbox>,
+}
+
+pub fn password(text: &str) -> Password {
+    Password::given(text.to_owned()).unwrap()
+}
+
+impl ByHand {
+    pub fn new(store: &SqlStore, throttle: Rules) -> Self {
+        let key = MasterKey::draw(&SystemRng);
+        let cost = Cost { memory_kib: 8, iterations: 1 };
+        let hashing = Settings { cost, threads: 1, max_wait: Duration::from_secs(60) };
+        let clock = Arc::new(HandClock(AtomicI64::new(0)));
+        let mailbox = Arc::new(Mailbox::default());
+        let ports = Ports {
+            store: Arc::new(store.clone()),
+            hasher: Arc::new(Hasher::start(hashing, key.pepper(), Arc::new(SystemRng)).unwrap()),
+            clock: clock.clone(),
+            rng: Arc::new(SystemRng),
+            notifier: mailbox.clone(),
+            directory: None,
+        };
+        let settings = account::Settings {
+            regions: vec!["eu".parse().unwrap()],
+            retry_pause: Duration::from_secs(1),
+            longest_wait: Duration::from_secs(60),
+            throttle,
+            audit_keep: Duration::from_hours(24),
+            uniform_errors: false,
+        };
+        Self { core: Core::new(ports, settings, key), clock, mailbox }
+    }
+
+    /// Makes an application.
+    pub async fn make_application(&self, id: &str) {
+        let secret = ApplicationSecret::parse(SECRET).unwrap();
+        self.core.create_application(None, Some(id.parse().unwrap()), Some(secret), Profile::Compat).await.unwrap();
+    }
+
+    /// The application, if it may call.
+    pub async fn authenticated(&self, id: &str) -> Option<Authenticated> {
+        let mut mac = Hmac::<Sha256>::new_from_slice(SECRET.as_bytes()).unwrap();
+        mac.update(b"x");
+        self.core.authenticate(id, &[b"x"], &mac.finalize().into_bytes()).await.ok()
+    }
+
+    /// Makes an account.
+    pub async fn make_account(&self, email: &str, text: &str) {
+        let new = NewAccount {
+            region: "eu".parse().unwrap(),
+            user_name: None,
+            email: Some(email.parse().unwrap()),
+            phone: None,
+            password: password(text).digest(),
+            standing: Standing::Active,
+            details: Details::default(),
+        };
+        self.core.create_account(new).await.unwrap();
+    }
+
+    /// Sets the clock.
+    pub fn at(&self, milliseconds: i64) {
+        self.clock.0.store(milliseconds, Ordering::SeqCst);
+    }
+}
