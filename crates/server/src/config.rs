@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use account::{MasterKey, Region, Rules, Settings as CoreSettings};
@@ -18,6 +19,7 @@ use wire::{ForwardedHeader, Hosts, Proxies};
 
 use crate::addresses::Addresses;
 use crate::cli::Sources;
+use crate::connections::{Connections, make_room};
 use crate::failure::{Context, Failure};
 use crate::logging::{LogFormat, LogLevel};
 use crate::traces::TracesSettings;
@@ -52,6 +54,7 @@ pub(crate) struct Config {
     pub public_url: Option<String>,
     pub database: Database,
     pub listen: Listen,
+    limits: Bounds,
     proxy: Proxy,
     pub log: Log,
     /// Where traces are told.
@@ -150,6 +153,15 @@ struct Audit {
     keep: Duration,
 }
 
+/// How many connections there may be.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Bounds {
+    connections: usize,
+    /// From one source that is no proxy.
+    connections_per_source: usize,
+}
+
 /// The proxies in front of the server.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -241,6 +253,7 @@ impl Default for Config {
             public_url: None,
             database: Database::default(),
             listen: Listen::default(),
+            limits: Bounds::default(),
             proxy: Proxy::default(),
             log: Log::default(),
             traces: None,
@@ -279,6 +292,12 @@ impl Default for Listen {
             body_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_secs(30),
         }
+    }
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { connections: 10_000, connections_per_source: 1_000 }
     }
 }
 
@@ -351,12 +370,15 @@ impl Config {
         if self.listen.header_timeout.is_zero() || self.listen.body_timeout.is_zero() {
             return Err("listen.header_timeout and listen.body_timeout must be longer than 0".into());
         }
+        if self.limits.connections == 0 || self.limits.connections_per_source == 0 {
+            return Err("limits.connections and limits.connections_per_source must be more than 0".into());
+        }
         if self.directory.is_some() && self.store.is_none() {
             return Err(
                 "directory needs store: the directory's copy comes to a PostgreSQL database by logical replication".into()
             );
         }
-        let Limits { connections, acquire_timeout, timeout, tries } = self.limits();
+        let Limits { connections, acquire_timeout, timeout, tries } = self.database_limits();
         if connections == 0 || acquire_timeout.is_zero() || timeout.is_zero() || tries == 0 {
             return Err(
                 "database.connections, database.acquire_timeout, database.timeout and database.tries must be more than 0".into(),
@@ -444,9 +466,15 @@ impl Config {
     }
 
     /// How much of the database may be used.
-    pub fn limits(&self) -> Limits {
+    pub fn database_limits(&self) -> Limits {
         let Database { connections, acquire_timeout, timeout, tries } = self.database;
         Limits { connections, acquire_timeout, timeout, tries }
+    }
+
+    /// Who may connect, as far as there is room.
+    pub fn connections(&self) -> Arc<Connections> {
+        let Bounds { connections, connections_per_source } = self.limits;
+        Connections::new(self.listen.header_timeout, make_room(connections), connections_per_source, self.proxies())
     }
 
     /// The master key, if it is configured.

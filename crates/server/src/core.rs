@@ -57,7 +57,7 @@ impl OpenCore {
             core: Arc::clone(&self.core),
             regions: config.served_regions(),
             outbox: self.outbox.clone(),
-            open_elsewhere: open_elsewhere(config.limits()),
+            open_elsewhere: open_elsewhere(config.database_limits()),
         }
     }
 
@@ -73,10 +73,10 @@ impl OpenCore {
 /// Opens the configured database, or the file in the data folder.
 async fn open_store(config: &Config, folder: &DataFolder) -> Result<SqlStore, Failure> {
     let opened = match config.store() {
-        Some(url) => SqlStore::postgres(url.expose_secret(), config.limits()).await,
+        Some(url) => SqlStore::postgres(url.expose_secret(), config.database_limits()).await,
         None => {
             folder.make_database()?;
-            SqlStore::sqlite(&folder.database(), config.limits()).await
+            SqlStore::sqlite(&folder.database(), config.database_limits()).await
         }
     };
     opened.map_err(|error| Failure::new(error.to_string()))
@@ -85,7 +85,7 @@ async fn open_store(config: &Config, folder: &DataFolder) -> Result<SqlStore, Fa
 /// The directory that this region shares with others.
 fn open_directory(config: &Config, store: &SqlStore) -> Result<Option<SqlDirectory>, Failure> {
     let Some(url) = config.directory() else { return Ok(None) };
-    let directory = SqlDirectory::connect(url.expose_secret(), store, config.limits());
+    let directory = SqlDirectory::connect(url.expose_secret(), store, config.database_limits());
     directory.map(Some).map_err(|error| Failure::new(format!("directory: {error}")))
 }
 

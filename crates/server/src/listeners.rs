@@ -10,9 +10,11 @@ use axum_server::tls_rustls::RustlsConfig;
 use axum_server::{Address, Handle, Server};
 use hyper_util::rt::TokioTimer;
 use tokio::task::JoinSet;
+use wire::Proxies;
 
 use crate::addresses::Addresses;
 use crate::config::Config;
+use crate::connections::Connections;
 use crate::data_folder::{DataFolder, make_private};
 use crate::failure::{Context, Failure};
 use crate::prompt::PromptAcceptor;
@@ -20,8 +22,21 @@ use crate::prompt::PromptAcceptor;
 /// The most that one connection may keep waiting in its headers, in bytes.
 const HEADER_LIMIT: usize = 32 * 1024;
 
+/// How many headers one request may have.
+const HEADERS: usize = 100;
+
 /// How many requests one HTTP/2 connection may have under way.
 const STREAMS: u32 = 64;
+
+/// How many requests one HTTP/2 connection may have taken back, or got wrong, before it is ended.
+const RESETS: usize = 32;
+
+/// How much one HTTP/2 connection may send of bodies that nobody has read yet, and how much at once, in bytes.
+const WINDOW: u32 = 128 * 1024;
+const FRAME: u32 = 16 * 1024;
+
+/// How many connections there may be of those that watch, and how many of operators.
+const ASIDE: usize = 64;
 
 /// What is listened at, before anything is answered.
 pub(crate) struct Listeners {
@@ -69,24 +84,26 @@ impl Listeners {
     pub fn serve(self, config: &Config, public: &Router, watching: Router, operator: Router) -> Result<Serving, Failure> {
         let failed = || "cannot listen".to_owned();
         let (tcp, unix) = (Handle::new(), Handle::new());
-        let timeout = config.listen.header_timeout;
+        let patience = config.listen.header_timeout;
+        let visitors = PromptAcceptor(config.connections());
+        let aside = || PromptAcceptor(Connections::new(patience, ASIDE, ASIDE, Proxies::default()));
         let service = || public.clone().into_make_service_with_connect_info::<SocketAddr>();
         let mut tasks = JoinSet::new();
         for listener in self.http {
-            let server = bounded(axum_server::from_tcp(listener).context(failed)?, timeout).handle(tcp.clone());
-            tasks.spawn(server.serve(service()));
+            let server = axum_server::from_tcp(listener).context(failed)?.acceptor(visitors.clone());
+            tasks.spawn(bounded(server, patience).handle(tcp.clone()).serve(service()));
         }
         for (listener, tls) in self.https {
             let server = axum_server::from_tcp_rustls(listener, tls).context(failed)?;
-            let server = server.map(|acceptor| acceptor.handshake_timeout(timeout));
-            tasks.spawn(bounded(server, timeout).handle(tcp.clone()).serve(service()));
+            let server = server.map(|tls| tls.handshake_timeout(patience).acceptor(visitors.clone()));
+            tasks.spawn(bounded(server, patience).handle(tcp.clone()).serve(service()));
         }
-        let server = bounded(axum_server::from_unix(self.socket).context(failed)?, timeout).handle(unix.clone());
-        tasks.spawn(server.serve(operator.into_make_service()));
+        let server = axum_server::from_unix(self.socket).context(failed)?.acceptor(aside());
+        tasks.spawn(bounded(server, patience).handle(unix.clone()).serve(operator.into_make_service()));
         let mut watched = JoinSet::new();
         if let Some(listener) = self.metrics {
-            let server = bounded(axum_server::from_tcp(listener).context(failed)?, timeout);
-            watched.spawn(server.serve(watching.into_make_service()));
+            let server = axum_server::from_tcp(listener).context(failed)?.acceptor(aside());
+            watched.spawn(bounded(server, patience).serve(watching.into_make_service()));
         }
         Ok(Serving { tasks, tcp, unix, watching: watched, grace: config.listen.shutdown_grace })
     }
@@ -144,17 +161,23 @@ fn bind_socket(folder: &DataFolder) -> Result<UnixListener, Failure> {
     Ok(listener)
 }
 
-/// Bounds what a connection may take: headers that do not arrive in time, idle connections among them, are cut off.
-fn bounded<A: Address, S>(mut server: Server<A, S>, header_timeout: Duration) -> Server<A, PromptAcceptor<S>> {
+/// Bounds what a connection may take. All that HTTP bounds is here; how long it may wait, and how many there are, is up to
+/// [`Connections`].
+fn bounded<A: Address, S>(mut server: Server<A, S>, patience: Duration) -> Server<A, S> {
     let builder = server.http_builder();
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(header_timeout).max_buf_size(HEADER_LIMIT);
-    let limit = u32::try_from(HEADER_LIMIT).unwrap_or(u32::MAX);
+    builder.http1().header_read_timeout(None).max_headers(HEADERS).max_buf_size(HEADER_LIMIT);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(header_timeout)
-        .keep_alive_timeout(header_timeout)
+        .keep_alive_interval(patience)
+        .keep_alive_timeout(patience)
         .max_concurrent_streams(STREAMS)
-        .max_header_list_size(limit);
-    server.map(|inner| PromptAcceptor { inner, patience: header_timeout })
+        .max_header_list_size(u32::try_from(HEADER_LIMIT).unwrap_or(u32::MAX))
+        .max_pending_accept_reset_streams(RESETS)
+        .max_local_error_reset_streams(RESETS)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+        .max_frame_size(FRAME)
+        .max_send_buf_size(HEADER_LIMIT);
+    server
 }

@@ -5,6 +5,7 @@ mod backup;
 mod certificate;
 mod cli;
 mod config;
+mod connections;
 mod core;
 mod data_folder;
 mod dev;

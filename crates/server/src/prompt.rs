@@ -1,77 +1,102 @@
-//! Connections that must begin to speak in time.
+//! Connections that must not keep the server waiting: from the beginning of a TLS handshake to the end of a request's headers, between
+//! requests, and until an answer has been taken. How long a body may take is the business of whoever reads it.
 //!
-//! The header time-out of HTTP/1 and the keep-alive of HTTP/2 begin once it is known which of the two is spoken. Until then, and to a
-//! client that never gets so far, this applies.
+//! This stands below TLS and HTTP, so it holds for every version of both.
 
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::sync::Arc;
+use std::task::{Context, Poll};
 
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::StatusCode;
+use axum::response::Response;
 use axum_server::accept::Accept;
+use hyper::body::{Frame, SizeHint};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::Sleep;
+use tokio::net::{TcpStream, UnixStream};
+use tokio::time::{Instant, Sleep, sleep_until};
+use tower_service::Service;
 
-/// So many bytes tell HTTP/2 from HTTP/1 (RFC 9113 §3.4: the connection preface).
-const TELLING: usize = 24;
+use crate::connections::{Connections, Place, Seat, Work};
 
-/// Hands on what `inner` accepts, as a [`Prompt`] stream.
-#[derive(Debug, Clone)]
-pub(crate) struct PromptAcceptor<A> {
-    pub inner: A,
-    pub patience: Duration,
+/// Accepts connections for which there is a place, as [`Prompt`] streams.
+#[derive(Clone)]
+pub(crate) struct PromptAcceptor(pub Arc<Connections>);
+
+/// Something that is accepted.
+pub(crate) trait Peer {
+    /// The address at the other end, where there are addresses.
+    fn address(&self) -> io::Result<Option<IpAddr>>;
 }
 
-impl<A, I, S> Accept<I, S> for PromptAcceptor<A>
-where
-    A: Accept<I, S>,
-    A::Future: Send + 'static,
-{
-    type Stream = Prompt<A::Stream>;
-    type Service = A::Service;
-    type Future = Pin<Box<dyn Future<Output = io::Result<(Self::Stream, Self::Service)>> + Send>>;
-
-    fn accept(&self, stream: I, service: S) -> Self::Future {
-        let accepting = self.inner.accept(stream, service);
-        let patience = self.patience;
-        Box::pin(async move {
-            let (stream, service) = accepting.await?;
-            Ok((Prompt::new(stream, patience), service))
-        })
+impl Peer for TcpStream {
+    fn address(&self) -> io::Result<Option<IpAddr>> {
+        self.peer_addr().map(|peer| Some(peer.ip()))
     }
 }
 
-/// A stream that fails unless [`TELLING`] bytes are read from it in time.
+impl Peer for UnixStream {
+    fn address(&self) -> io::Result<Option<IpAddr>> {
+        Ok(None)
+    }
+}
+
+impl<I: Peer, S> Accept<I, S> for PromptAcceptor {
+    type Stream = Prompt<I>;
+    type Service = Attentive<S>;
+    type Future = std::future::Ready<io::Result<(Self::Stream, Self::Service)>>;
+
+    fn accept(&self, stream: I, service: S) -> Self::Future {
+        let accept = || {
+            let place = self.0.admit(stream.address()?).ok_or(io::ErrorKind::ConnectionRefused)?;
+            let service = Attentive { inner: service, seat: place.seat() };
+            Ok((Prompt { inner: stream, until: Box::pin(sleep_until(place.deadline())), place }, service))
+        };
+        std::future::ready(accept())
+    }
+}
+
+/// A stream that fails when its client has kept the server waiting for too long, or when somebody else needs its place.
 pub(crate) struct Prompt<T> {
     inner: T,
-    /// How many bytes are still awaited, and until when; `None` once they have come.
-    awaited: Option<(usize, Pin<Box<Sleep>>)>,
+    place: Place,
+    until: Pin<Box<Sleep>>,
 }
 
 impl<T> Prompt<T> {
-    fn new(inner: T, patience: Duration) -> Self {
-        Self { inner, awaited: Some((TELLING, Box::pin(tokio::time::sleep(patience)))) }
+    /// To be asked whenever it does not go on: nothing, until that must have an end.
+    fn wait<A>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<A>> {
+        if self.place.is_dismissed(context.waker()) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        while self.until.as_mut().poll(context).is_ready() {
+            let deadline = self.place.deadline();
+            if deadline <= Instant::now() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.until.as_mut().reset(deadline);
+        }
+        Poll::Pending
     }
 }
 
 impl<T: AsyncRead + Unpin> AsyncRead for Prompt<T> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        if let Poll::Ready(read) = Pin::new(&mut self.inner).poll_read(context, buffer) {
-            let came = buffer.filled().len() - before;
-            self.awaited =
-                self.awaited.take().and_then(|(left, until)| Some((left.checked_sub(came).filter(|left| *left > 0)?, until)));
-            return Poll::Ready(read);
+        match Pin::new(&mut self.inner).poll_read(context, buffer) {
+            Poll::Pending => self.wait(context),
+            ready => ready,
         }
-        let Some((_, until)) = &mut self.awaited else { return Poll::Pending };
-        ready!(until.as_mut().poll(context));
-        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
 impl<T: AsyncWrite + Unpin> AsyncWrite for Prompt<T> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(context, bytes)
+        match Pin::new(&mut self.inner).poll_write(context, bytes) {
+            Poll::Pending => self.wait(context),
+            ready => ready,
+        }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -87,10 +112,77 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Prompt<T> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(context, slices)
+        match Pin::new(&mut self.inner).poll_write_vectored(context, slices) {
+            Poll::Pending => self.wait(context),
+            ready => ready,
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
         self.inner.is_write_vectored()
+    }
+}
+
+/// A service that says when it works for its connection.
+#[derive(Clone)]
+pub(crate) struct Attentive<S> {
+    inner: S,
+    seat: Seat,
+}
+
+impl<S, R> Service<R> for Attentive<S>
+where
+    S: Service<R, Response = Response>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let seat = self.seat.clone();
+        let mut work = seat.work();
+        let answering = self.inner.call(request);
+        Box::pin(async move {
+            let response = answering.await?;
+            if response.status() == StatusCode::REQUEST_TIMEOUT {
+                work.bid_farewell();
+            }
+            Ok(response.map(|body| Body::new(Answer { body, seat, work: None })))
+        })
+    }
+}
+
+/// A body that says when the client has to wait for more of it.
+struct Answer {
+    body: Body,
+    seat: Seat,
+    work: Option<Work>,
+}
+
+impl HttpBody for Answer {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        let next = Pin::new(&mut self.body).poll_frame(context);
+        if next.is_ready() {
+            self.work = None;
+        } else if self.work.is_none() {
+            self.work = Some(self.seat.work());
+        }
+        next
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
