@@ -18,6 +18,7 @@ mod fantem_login;
 mod file;
 mod forward_auth;
 mod geoip;
+mod hostile_http;
 mod import;
 mod keeping;
 mod lives;

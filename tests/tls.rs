@@ -158,7 +158,8 @@ async fn a_certificate_swapped_under_load_fails_no_request() {
 #[tokio::test]
 async fn a_pair_that_does_not_work_is_never_in_service() {
     let authority = Authority::new();
-    let (server, home) = serve(&authority, &[]);
+    // The connection that is kept is idle meanwhile.
+    let (server, home) = serve(&authority, &[("HEARTHGATE_LISTEN__HEADER_TIMEOUT", "2m")]);
     let (address, client) = (address(&server), authority.client("h2"));
     let (cert, key) = (home.cert(), home.key());
     let (cert, key) = (cert.display(), key.display());

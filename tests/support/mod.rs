@@ -4,6 +4,7 @@ pub mod acknowledged;
 pub mod answer;
 pub mod app;
 pub mod calls;
+pub mod dice;
 pub mod documents;
 pub mod guard;
 pub mod panel;

@@ -107,7 +107,10 @@ fn read<T: std::str::FromStr<Err = Malformed>>(what: &str, text: Option<&String>
 
 impl Row {
     /// Reads the row. `regions` are those that are served, the default first; `key` is the fingerprint of the master key.
-    pub(crate) fn newcomer(&self, regions: &[Region], key: &str) -> Result<Newcomer, String> {
+    ///
+    /// # Errors
+    /// What is wrong with it, in words that hold nothing of the row.
+    pub fn newcomer(&self, regions: &[Region], key: &str) -> Result<Newcomer, String> {
         let region: Option<Region> = read("region", self.region.as_ref())?;
         let region = match (region, regions) {
             (Some(region), regions) if regions.contains(&region) => region,

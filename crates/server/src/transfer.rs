@@ -1,12 +1,12 @@
 //! Files of accounts: read and written where the command line is, in parts that the server works off.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use admin::{AccountCommand, Batch, BatchOutcome, Command, Format, ImportFile, Outcome, Row};
+use admin::{AccountCommand, Batch, BatchOutcome, Command, Format, ImportFile, Outcome, Row, Rows};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -17,9 +17,6 @@ use crate::progress;
 /// How many rows travel at once, and are registered in one transaction.
 const ROWS: usize = 100;
 
-/// The longest line that is read, in bytes.
-const LONGEST_LINE: u64 = 64 * 1024;
-
 /// Reads a file of accounts and has them registered.
 pub(crate) async fn import(executor: &Executor<'_>, wish: &ImportFile) -> Result<Value, Failure> {
     let format = format(&wish.file, wish.format)?;
@@ -28,12 +25,13 @@ pub(crate) async fn import(executor: &Executor<'_>, wish: &ImportFile) -> Result
         executor.run(command(AccountCommand::ImportedUpTo { source: source.clone() })).await?.map_err(Failure::from)?;
     let done = if wish.dry_run { 0 } else { done.as_i64().unwrap_or(0) };
     let mut report = Report::new(wish.refused.as_deref())?;
-    let mut rows = Rows::open(&wish.file, format)?;
-    let size = fs::metadata(&wish.file).context(|| format!("cannot read {}", wish.file.display()))?.len();
+    let unreadable = || format!("cannot read {}", wish.file.display());
+    let mut rows = File::open(&wish.file).and_then(|file| Rows::new(file, format)).context(unreadable)?;
+    let size = fs::metadata(&wish.file).context(unreadable)?.len();
     let bar = progress::bar(size);
     let (mut batch, mut imported, mut read) = (Vec::new(), 0, 0_u64);
     loop {
-        let next = rows.next_row()?;
+        let next = rows.next_row().context(unreadable)?;
         let ended = next.is_none();
         if let Some((line, row)) = next {
             read += 1;
@@ -44,7 +42,7 @@ pub(crate) async fn import(executor: &Executor<'_>, wish: &ImportFile) -> Result
             }
         }
         if batch.len() == ROWS || (ended && !batch.is_empty()) {
-            let (taken, refused) = send(executor, &source, rows.line, std::mem::take(&mut batch), wish.dry_run).await?;
+            let (taken, refused) = send(executor, &source, rows.line(), std::mem::take(&mut batch), wish.dry_run).await?;
             imported += taken;
             for (line, reason) in refused {
                 report.refuse(line, &reason)?;
@@ -113,115 +111,6 @@ fn fingerprint(path: &Path) -> Result<String, Failure> {
         hash.update(part);
         let length = part.len();
         file.consume(length);
-    }
-}
-
-/// A row, or why it is none, with the line that it begins on.
-type Numbered = (i64, Result<Row, String>);
-
-/// The rows of a file, with the lines that they begin on.
-struct Rows {
-    source: Source,
-    /// The line of the last row that was read.
-    line: i64,
-}
-
-enum Source {
-    Csv(Box<csv::Reader<File>>, csv::StringRecord),
-    Jsonl(BufReader<File>, u64),
-}
-
-impl Rows {
-    fn open(path: &Path, format: Format) -> Result<Self, Failure> {
-        let failed = || format!("cannot read {}", path.display());
-        let file = File::open(path).context(failed)?;
-        let source = match format {
-            Format::Jsonl => Source::Jsonl(BufReader::new(file), 0),
-            Format::Csv => {
-                let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
-                let columns = reader.headers().context(failed)?.clone();
-                Source::Csv(Box::new(reader), columns)
-            }
-        };
-        Ok(Self { source, line: 0 })
-    }
-
-    /// How many bytes were read.
-    fn position(&self) -> u64 {
-        match &self.source {
-            Source::Csv(reader, _) => reader.position().byte(),
-            Source::Jsonl(_, position) => *position,
-        }
-    }
-
-    /// The next row with its line, or why it is none; `None` at the end.
-    fn next_row(&mut self) -> Result<Option<Numbered>, Failure> {
-        match &mut self.source {
-            Source::Csv(reader, columns) => {
-                let mut record = csv::StringRecord::new();
-                let line = reader.position().line();
-                let row = match reader.read_record(&mut record) {
-                    Ok(false) => return Ok(None),
-                    Ok(true) if record.len() != columns.len() => {
-                        Err("has another number of fields than the first line".to_owned())
-                    }
-                    Ok(true) => record.deserialize(Some(columns)).map_err(|error| csv_problem(&error)),
-                    Err(error) if error.is_io_error() => return Err(Failure::new(format!("cannot read the file: {error}"))),
-                    Err(error) => Err(csv_problem(&error)),
-                };
-                self.line = i64::try_from(record.position().map_or(line, csv::Position::line)).unwrap_or(i64::MAX);
-                Ok(Some((self.line, row)))
-            }
-            Source::Jsonl(reader, position) => loop {
-                let mut text = Vec::new();
-                let length = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text);
-                let length = length.context(|| "cannot read the file".to_owned())?;
-                if length == 0 {
-                    return Ok(None);
-                }
-                self.line += 1;
-                *position += length as u64;
-                if length as u64 == LONGEST_LINE && text.last() != Some(&b'\n') {
-                    *position += skip_line(reader)?;
-                    return Ok(Some((self.line, Err("is longer than 64 KiB".into()))));
-                }
-                if text.trim_ascii().is_empty() {
-                    continue;
-                }
-                // What serde says may quote a value: only the place is passed on.
-                let row = serde_json::from_slice(&text);
-                let row = row.map_err(|error| format!("is not an account as JSON (near character {})", error.column()));
-                return Ok(Some((self.line, row)));
-            },
-        }
-    }
-}
-
-/// Words that hold nothing of the row: it may hold a password.
-fn csv_problem(error: &csv::Error) -> String {
-    match error.kind() {
-        csv::ErrorKind::Utf8 { .. } => "is not UTF-8".into(),
-        csv::ErrorKind::Deserialize { err, .. } => match err.kind() {
-            csv::DeserializeErrorKind::Message(message) => message.clone(),
-            _ => format!("field {} cannot be read", err.field().map_or(0, |field| field + 1)),
-        },
-        _ => "cannot be read as CSV".into(),
-    }
-}
-
-fn skip_line(reader: &mut impl BufRead) -> Result<u64, Failure> {
-    let mut skipped = 0;
-    loop {
-        let part = reader.fill_buf().context(|| "cannot read the file".to_owned())?;
-        let (length, ended) = match part.iter().position(|byte| *byte == b'\n') {
-            Some(end) => (end + 1, true),
-            None => (part.len(), part.is_empty()),
-        };
-        reader.consume(length);
-        skipped += length as u64;
-        if ended {
-            return Ok(skipped);
-        }
     }
 }
 

@@ -1,0 +1,129 @@
+//! Files of accounts, read row by row.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use crate::command::Format;
+use crate::rows::Row;
+
+/// The longest line of JSON that is read, in bytes.
+const LONGEST_LINE: u64 = 64 * 1024;
+
+/// A row, or why it is none, with the line that it begins on.
+pub type Numbered = (i64, Result<Row, String>);
+
+/// The rows of a file, with the lines that they begin on.
+pub struct Rows<R> {
+    source: Source<R>,
+    /// The line of the last row that was read.
+    line: i64,
+}
+
+enum Source<R> {
+    Csv(Box<csv::Reader<R>>, csv::StringRecord),
+    Jsonl(BufReader<R>, u64),
+}
+
+impl<R: Read> Rows<R> {
+    /// Begins to read a file of this form.
+    ///
+    /// # Errors
+    /// When it cannot be read, or the first line of CSV is not UTF-8.
+    pub fn new(file: R, format: Format) -> io::Result<Self> {
+        let source = match format {
+            Format::Jsonl => Source::Jsonl(BufReader::new(file), 0),
+            Format::Csv => {
+                let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
+                let columns = reader.headers()?.clone();
+                Source::Csv(Box::new(reader), columns)
+            }
+        };
+        Ok(Self { source, line: 0 })
+    }
+
+    /// How many bytes were read.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        match &self.source {
+            Source::Csv(reader, _) => reader.position().byte(),
+            Source::Jsonl(_, position) => *position,
+        }
+    }
+
+    /// The line of the last row that was read.
+    #[must_use]
+    pub fn line(&self) -> i64 {
+        self.line
+    }
+
+    /// The next row with its line, or why it is none; `None` at the end.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn next_row(&mut self) -> io::Result<Option<Numbered>> {
+        match &mut self.source {
+            Source::Csv(reader, columns) => {
+                let mut record = csv::StringRecord::new();
+                let line = reader.position().line();
+                let row = match reader.read_record(&mut record) {
+                    Ok(false) => return Ok(None),
+                    Ok(true) if record.len() != columns.len() => {
+                        Err("has another number of fields than the first line".to_owned())
+                    }
+                    Ok(true) => record.deserialize(Some(columns)).map_err(|error| csv_problem(&error)),
+                    Err(error) if error.is_io_error() => return Err(error.into()),
+                    Err(error) => Err(csv_problem(&error)),
+                };
+                self.line = i64::try_from(record.position().map_or(line, csv::Position::line)).unwrap_or(i64::MAX);
+                Ok(Some((self.line, row)))
+            }
+            Source::Jsonl(reader, position) => loop {
+                let mut text = Vec::new();
+                let length = reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut text)?;
+                if length == 0 {
+                    return Ok(None);
+                }
+                self.line += 1;
+                *position += length as u64;
+                if length as u64 == LONGEST_LINE && text.last() != Some(&b'\n') {
+                    *position += skip_line(reader)?;
+                    return Ok(Some((self.line, Err("is longer than 64 KiB".into()))));
+                }
+                if text.trim_ascii().is_empty() {
+                    continue;
+                }
+                // What serde says may quote a value: only the place is passed on.
+                let row = serde_json::from_slice(&text);
+                let row = row.map_err(|error| format!("is not an account as JSON (near character {})", error.column()));
+                return Ok(Some((self.line, row)));
+            },
+        }
+    }
+}
+
+/// Words that hold nothing of the row: it may hold a password.
+fn csv_problem(error: &csv::Error) -> String {
+    match error.kind() {
+        csv::ErrorKind::Utf8 { .. } => "is not UTF-8".into(),
+        csv::ErrorKind::Deserialize { err, .. } => match err.kind() {
+            csv::DeserializeErrorKind::Message(message) => message.clone(),
+            _ => format!("field {} cannot be read", err.field().map_or(0, |field| field + 1)),
+        },
+        _ => "cannot be read as CSV".into(),
+    }
+}
+
+fn skip_line(reader: &mut impl BufRead) -> io::Result<u64> {
+    let mut skipped = 0;
+    loop {
+        let part = reader.fill_buf()?;
+        let (length, ended) = match part.iter().position(|byte| *byte == b'\n') {
+            Some(end) => (end + 1, true),
+            None => (part.len(), part.is_empty()),
+        };
+        reader.consume(length);
+        skipped += length as u64;
+        if ended {
+            return Ok(skipped);
+        }
+    }
+}
