@@ -30,6 +30,7 @@ mod pages;
 mod real_client;
 mod resource;
 mod server_life;
+mod slow_clients;
 mod support;
 mod throttle;
 mod timing;

@@ -18,7 +18,8 @@ static TOKEN: LazyLock<String> = LazyLock::new(|| {
 fuzz_target!(|data: &[u8]| {
     let routes: Vec<_> = ewelink::routes().into_iter().filter(|(_, path)| path.starts_with("/v2/")).collect();
     let Some(((method, path), rest)) = choose(&routes, data) else { return };
-    let Some((at, content)) = choose(&[None, Some(TOKEN.as_str())], rest) else { return };
+    let tokens = [None, Some(TOKEN.as_str())];
+    let Some((at, content)) = choose(&tokens, rest) else { return };
     if path.ends_with("logout") {
         return;
     }

@@ -6,6 +6,7 @@ pub mod app;
 pub mod calls;
 pub mod dice;
 pub mod documents;
+pub mod frames;
 pub mod guard;
 pub mod panel;
 pub mod ports;

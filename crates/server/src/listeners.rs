@@ -9,6 +9,7 @@ use axum::Router;
 use axum_server::tls_rustls::RustlsConfig;
 use axum_server::{Address, Handle, Server};
 use hyper_util::rt::TokioTimer;
+use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
 use wire::Proxies;
 
@@ -34,6 +35,12 @@ const RESETS: usize = 32;
 /// How much one HTTP/2 connection may send of bodies that nobody has read yet, and how much at once, in bytes.
 const WINDOW: u32 = 128 * 1024;
 const FRAME: u32 = 16 * 1024;
+
+/// How much of its answers a client may leave unread, in bytes; the kernel counts its own needs in addition.
+const UNREAD: u32 = 64 * 1024;
+
+/// How many connections may wait to be accepted: when everybody comes at once, nobody is left out.
+const BACKLOG: u32 = 4096;
 
 /// How many connections there may be of those that watch, and how many of operators.
 const ASIDE: usize = 64;
@@ -126,11 +133,16 @@ impl Serving {
 }
 
 fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
-    let bound = TcpListener::bind(address).and_then(|listener| {
-        listener.set_nonblocking(true)?;
-        Ok(listener)
-    });
-    bound.map_err(|error| Failure::new(format!("cannot listen at {address}: {error}{}", remedy(&error))))
+    let bind = || {
+        let socket = if address.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        // What an earlier process left behind of its connections is nobody's.
+        socket.set_reuseaddr(true)?;
+        // Each connection inherits it.
+        socket.set_send_buffer_size(UNREAD)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)?.into_std()
+    };
+    bind().map_err(|error| Failure::new(format!("cannot listen at {address}: {error}{}", remedy(&error))))
 }
 
 /// What to do about an address that cannot be had.

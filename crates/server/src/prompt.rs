@@ -71,14 +71,20 @@ impl<T> Prompt<T> {
         if self.place.is_dismissed(context.waker()) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        while self.until.as_mut().poll(context).is_ready() {
+        loop {
             let deadline = self.place.deadline();
+            if deadline < self.until.deadline() {
+                self.until.as_mut().reset(deadline);
+            }
+            if self.until.as_mut().poll(context).is_pending() {
+                return Poll::Pending;
+            }
+            // What has been done meanwhile counts from its end.
             if deadline <= Instant::now() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.until.as_mut().reset(deadline);
         }
-        Poll::Pending
     }
 }
 
