@@ -6,6 +6,7 @@ const ON_POSTGRES: bool = false;
 
 mod audit;
 mod bad_input;
+mod bounds;
 mod canary;
 mod command_line;
 mod concurrency;

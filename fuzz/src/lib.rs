@@ -134,8 +134,9 @@ pub fn call(request: axum::http::request::Builder, body: &[u8]) -> Option<Answer
     // What is no request for HTTP does not come so far.
     let request = request.extension(origin).body(Body::from(body.to_vec())).ok()?;
     let shown = format!("{} {}", request.method(), request.uri());
+    let mut house = HOUSE.clone();
     let (status, body) = RUNTIME.block_on(async {
-        let response = HOUSE.clone().call(request).await.expect("a router always answers");
+        let response = house.call(request).await.expect("a router always answers");
         let status = response.status();
         (status, response.into_body().collect().await.expect("a body in memory").to_bytes().to_vec())
     });

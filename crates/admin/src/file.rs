@@ -105,7 +105,15 @@ fn csv_problem(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Utf8 { .. } => "is not UTF-8".into(),
         csv::ErrorKind::Deserialize { err, .. } => match err.kind() {
-            csv::DeserializeErrorKind::Message(message) => message.clone(),
+            // These name fields of ours; others quote what was read.
+            csv::DeserializeErrorKind::Message(message)
+                if message.starts_with("missing field") || message.starts_with("duplicate field") =>
+            {
+                message.clone()
+            }
+            csv::DeserializeErrorKind::Message(message) if message.starts_with("unknown field") => {
+                "the first line names a column that accounts do not have".into()
+            }
             _ => format!("field {} cannot be read", err.field().map_or(0, |field| field + 1)),
         },
         _ => "cannot be read as CSV".into(),
@@ -124,6 +132,32 @@ fn skip_line(reader: &mut impl BufRead) -> io::Result<u64> {
         skipped += length as u64;
         if ended {
             return Ok(skipped);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is wrong with each row of a file.
+    fn problems(text: &str, format: Format) -> Vec<(i64, String)> {
+        let mut rows = Rows::new(text.as_bytes(), format).unwrap();
+        let next = || rows.next_row().unwrap().map(|(line, row)| (line, row.map(drop).err().unwrap_or_default()));
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn what_is_said_of_a_row_holds_nothing_of_it() {
+        let shifted = "scheme,verifier,activation,registered_at\nplain,x,hunter2,1\nplain,x,active,hunter2\nplain,x,active,1\n";
+        let field = |number| format!("field {number} cannot be read");
+        assert_eq!(problems(shifted, Format::Csv), [(2, field(3)), (3, field(4)), (4, String::new())]);
+        let unknown = "the first line names a column that accounts do not have".to_owned();
+        assert_eq!(problems("plain,hunter2\nplain,x\n", Format::Csv), [(2, unknown)], "no line of columns");
+        assert_eq!(problems("scheme\nplain\n", Format::Csv), [(2, "missing field `verifier`".to_owned())]);
+        for line in [r#"{"scheme":"plain","verifier":"x","activation":"hunter2"}"#, r#"{"hunter2":1}"#, "hunter2"] {
+            let said = problems(line, Format::Jsonl);
+            assert!(said.len() == 1 && !said[0].1.contains("hunter2") && !said[0].1.is_empty(), "{said:?}");
         }
     }
 }
