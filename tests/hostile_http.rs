@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use fastrand::Rng;
 use rustls::pki_types::ServerName;
 use serde_json::json;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -12,7 +13,6 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::support::dice::Dice;
 use crate::support::tls::trusting;
 use crate::support::{Ewelink, Server};
 
@@ -28,10 +28,10 @@ const FORM: &str = "username=apilogin&password=e10adc3949ba59abbe56e057f20f883e&
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// How a request says how long its body is, often wrongly.
-fn framing(dice: &mut Dice, body: &[u8]) -> (String, Vec<u8>) {
+fn framing(dice: &mut Rng, body: &[u8]) -> (String, Vec<u8>) {
     let length = body.len();
     let chunked = |body: &[u8]| [format!("{:x}\r\n", body.len()).as_bytes(), body, b"\r\n0\r\n\r\n"].concat();
-    let lines = match dice.below(16) {
+    let lines = match dice.usize(..16) {
         0..=3 => format!("Content-Length: {length}\r\n"),
         4 => "Content-Length: 99999999999999999999999999\r\n".into(),
         5 => "Content-Length: 18446744073709551615\r\n".into(),
@@ -46,20 +46,20 @@ fn framing(dice: &mut Dice, body: &[u8]) -> (String, Vec<u8>) {
         14 => "Transfer-Encoding : chunked\r\n".into(),
         _ => "Transfer-Encoding:\x0bchunked\r\nTransfer-Encoding: chunked\r\n".into(),
     };
-    let sent = match dice.below(6) {
+    let sent = match dice.usize(..6) {
         0 => chunked(body),
         1 => [b"ffffffffffffffff1\r\n", body].concat(),
         2 => [b"-1\r\n", body].concat(),
-        3 => [format!("{length:x};{}\r\n", "x".repeat(dice.below(20_000))).as_bytes(), body].concat(),
+        3 => [format!("{length:x};{}\r\n", "x".repeat(dice.usize(..20_000))).as_bytes(), body].concat(),
         _ => body.to_vec(),
     };
     (lines, sent)
 }
 
-fn target(dice: &mut Dice) -> String {
+fn target(dice: &mut Rng) -> String {
     let known = ["/api/user/login", "/accounts/login", "/v2/user/login", "/v2/user/profile", "/user/verify", "/health/live", "/"];
-    let path = *dice.one_of(&known);
-    match dice.below(14) {
+    let path = dice.choice(known).unwrap();
+    match dice.usize(..14) {
         0 => format!("http://example.com{path}"),
         1 => format!("http://user:pass@[::1]:99999{path}"),
         2 => "*".into(),
@@ -69,20 +69,20 @@ fn target(dice: &mut Dice) -> String {
         6 => format!("{path}/../../..//etc/passwd"),
         7 => format!("{path}#fragment"),
         8 => format!("{path}%00%0d%0aX: y"),
-        9 => format!("/{}", "a/".repeat(dice.below(20_000))),
+        9 => format!("/{}", "a/".repeat(dice.usize(..20_000))),
         10 => String::new(),
         _ => path.into(),
     }
 }
 
-fn headers(dice: &mut Dice) -> String {
-    match dice.below(14) {
+fn headers(dice: &mut Rng) -> String {
+    match dice.usize(..14) {
         0 => "Host: a\r\nHost: b\r\n".into(),
         1 => String::new(),
         2 => "Host: \u{0}\r\n".into(),
-        3 => format!("Host: x\r\n{}", "X: y\r\n".repeat(dice.below(400))),
-        4 => format!("Host: x\r\nX: {}\r\n", "y".repeat(dice.below(50_000))),
-        5 => format!("Host: x\r\n{}: y\r\n", "X".repeat(dice.below(50_000))),
+        3 => format!("Host: x\r\n{}", "X: y\r\n".repeat(dice.usize(..400))),
+        4 => format!("Host: x\r\nX: {}\r\n", "y".repeat(dice.usize(..50_000))),
+        5 => format!("Host: x\r\n{}: y\r\n", "X".repeat(dice.usize(..50_000))),
         6 => "Host: x\nX: y\n".into(),
         7 => "Host: x\rX: y\r".into(),
         8 => "Host: x\r\n folded: y\r\n".into(),
@@ -95,59 +95,59 @@ fn headers(dice: &mut Dice) -> String {
 }
 
 /// A request that is nearly one of HTTP/1.
-fn http1(dice: &mut Dice) -> Vec<u8> {
-    let method = *dice.one_of(&["GET", "POST", "POST", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", "G\u{e9}T", ""]);
-    let version = *dice.one_of(&["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9", "http/1.1", ""]);
-    let end = *dice.one_of(&["\r\n", "\r\n", "\r\n", "\n", "\r", "\0\r\n"]);
-    let body = *dice.one_of(&[LOGIN, FORM, "", "{"]);
+fn http1(dice: &mut Rng) -> Vec<u8> {
+    let method = dice.choice(["GET", "POST", "POST", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", "G\u{e9}T", ""]).unwrap();
+    let version = dice.choice(["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9", "http/1.1", ""]).unwrap();
+    let end = dice.choice(["\r\n", "\r\n", "\r\n", "\n", "\r", "\0\r\n"]).unwrap();
+    let body = dice.choice([LOGIN, FORM, "", "{"]).unwrap();
     let (lengths, body) = framing(dice, body.as_bytes());
     let head = format!("{method} {} {version}{end}{}{lengths}\r\n", target(dice), headers(dice));
     [head.into_bytes(), body].concat()
 }
 
 /// Frames that are nearly some of HTTP/2.
-fn http2(dice: &mut Dice) -> Vec<u8> {
+fn http2(dice: &mut Rng) -> Vec<u8> {
     let mut bytes = PREFACE.to_vec();
-    if dice.below(3) > 0 {
+    if dice.usize(..3) > 0 {
         bytes.extend([0, 0, 0, 4, 0, 0, 0, 0, 0]);
     }
-    for _ in 0..dice.below(8) {
-        let payload: Vec<u8> = (0..dice.below(40)).map(|_| dice.byte()).collect();
-        let length = if dice.below(4) > 0 { payload.len() } else { dice.below(1 << 24) };
+    for _ in 0..dice.usize(..8) {
+        let payload: Vec<u8> = (0..dice.usize(..40)).map(|_| dice.u8(..)).collect();
+        let length = if dice.usize(..4) > 0 { payload.len() } else { dice.usize(..1 << 24) };
         bytes.extend(&u32::try_from(length).unwrap().to_be_bytes()[1..]);
-        bytes.extend([dice.byte() % 12, dice.byte(), 0, 0, 0, dice.byte() % 6]);
+        bytes.extend([dice.u8(..) % 12, dice.u8(..), 0, 0, 0, dice.u8(..) % 6]);
         bytes.extend(payload);
     }
     bytes
 }
 
 /// Spoils some bytes.
-fn spoil(dice: &mut Dice, bytes: &mut Vec<u8>) {
-    for _ in 0..dice.below(4) {
+fn spoil(dice: &mut Rng, bytes: &mut Vec<u8>) {
+    for _ in 0..dice.usize(..4) {
         if bytes.is_empty() {
             return;
         }
-        let at = dice.below(bytes.len());
-        match dice.below(6) {
-            0 => bytes[at] = dice.byte(),
-            1 => bytes.insert(at, *dice.one_of(b"\0\r\n\t :;,%\x7f\xff")),
+        let at = dice.usize(..bytes.len());
+        match dice.usize(..6) {
+            0 => bytes[at] = dice.u8(..),
+            1 => bytes.insert(at, *dice.choice(b"\0\r\n\t :;,%\x7f\xff").unwrap()),
             2 => drop(bytes.remove(at)),
             3 => bytes.truncate(at),
             4 => bytes.extend_from_within(at..),
-            _ => bytes.extend((0..dice.below(100)).map(|_| dice.byte())),
+            _ => bytes.extend((0..dice.usize(..100)).map(|_| dice.u8(..))),
         }
     }
 }
 
 /// What one client sends.
-fn hostile(dice: &mut Dice) -> Vec<u8> {
-    let mut bytes = match dice.below(10) {
+fn hostile(dice: &mut Rng) -> Vec<u8> {
+    let mut bytes = match dice.usize(..10) {
         0 => http2(dice),
-        1 => (0..dice.below(300)).map(|_| dice.byte()).collect(),
-        2 => [b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1 + dice.below(20)), http1(dice)].concat(),
+        1 => (0..dice.usize(..300)).map(|_| dice.u8(..)).collect(),
+        2 => [b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n".repeat(1 + dice.usize(..20)), http1(dice)].concat(),
         _ => http1(dice),
     };
-    if dice.below(2) == 0 {
+    if dice.usize(..2) == 0 {
         spoil(dice, &mut bytes);
     }
     bytes
@@ -161,17 +161,17 @@ struct Place {
 }
 
 impl Place {
-    async fn send(&self, dice: &mut Dice) {
+    async fn send(&self, dice: &mut Rng) {
         let bytes = hostile(dice);
         // So many clients do not come from one address.
-        let address = Ipv4Addr::new(127, 0, dice.byte(), 1 + dice.byte() % 254);
+        let address = Ipv4Addr::new(127, 0, dice.u8(..), 1 + dice.u8(..) % 254);
         let connect = async |to| {
             let socket = TcpSocket::new_v4().unwrap();
             socket.bind(SocketAddrV4::new(address, 0).into()).unwrap();
             socket.connect(to).await.unwrap()
         };
-        let to_the_end = dice.below(100) > 0;
-        let said = match dice.below(20) {
+        let to_the_end = dice.usize(..100) > 0;
+        let said = match dice.usize(..20) {
             0 => {
                 let stream = connect(self.https).await;
                 let tls = self.tls.connect(ServerName::try_from("localhost").unwrap(), stream).await.unwrap();
@@ -224,7 +224,7 @@ async fn storm(place: &Arc<Place>, seed: u64, requests: u64) {
                 if number >= requests {
                     return;
                 }
-                place.send(&mut Dice::new(seed + number)).await;
+                place.send(&mut Rng::with_seed(seed + number)).await;
             }
         });
     }

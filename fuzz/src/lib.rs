@@ -71,6 +71,7 @@ async fn build() -> Router {
         retry_pause: Duration::from_secs(1),
         throttle: rules,
         longest_wait: Duration::from_secs(60),
+        audit_keep: Duration::from_hours(24),
         uniform_errors: false,
     };
     let ports = Ports {

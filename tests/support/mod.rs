@@ -4,7 +4,6 @@ pub mod acknowledged;
 pub mod answer;
 pub mod app;
 pub mod calls;
-pub mod dice;
 pub mod documents;
 pub mod frames;
 pub mod guard;
