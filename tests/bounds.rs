@@ -8,7 +8,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
 use serde_json::json;
 use tokio::net::TcpSocket;
 
-use crate::support::frames::{self, frame, head, hello};
+use crate::frames::{self, frame, head, hello};
 use crate::support::{Ewelink, Server, client_from};
 
 /// The longest that anything may take on a busy machine.

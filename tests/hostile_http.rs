@@ -13,7 +13,7 @@ use tokio::net::TcpSocket;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
-use crate::support::tls::trusting;
+use crate::siege::{connector, resident};
 use crate::support::{Ewelink, Server};
 
 /// How many connections are open at the same time.
@@ -96,8 +96,11 @@ fn headers(dice: &mut Rng) -> String {
 
 /// A request that is nearly one of HTTP/1.
 fn http1(dice: &mut Rng) -> Vec<u8> {
-    let method = dice.choice(["GET", "POST", "POST", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", "G\u{e9}T", ""]).unwrap();
-    let version = dice.choice(["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9", "http/1.1", ""]).unwrap();
+    let method = dice
+        .choice(["GET", "POST", "POST", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "TRACE", "get", "G\u{e9}T", ""])
+        .unwrap();
+    let version =
+        dice.choice(["HTTP/1.1", "HTTP/1.1", "HTTP/1.1", "HTTP/1.0", "HTTP/0.9", "HTTP/2.0", "HTTP/9", "http/1.1", ""]).unwrap();
     let end = dice.choice(["\r\n", "\r\n", "\r\n", "\n", "\r", "\0\r\n"]).unwrap();
     let body = dice.choice([LOGIN, FORM, "", "{"]).unwrap();
     let (lengths, body) = framing(dice, body.as_bytes());
@@ -244,12 +247,12 @@ async fn bytes_that_are_no_http_do_no_harm() {
     let place = Arc::new(Place {
         http: server.address().parse().unwrap(),
         https: server.https.strip_prefix("https://").unwrap().parse().unwrap(),
-        tls: TlsConnector::from(trusting(&server.authority())),
+        tls: connector(&server),
     });
     storm(&place, 0, requests / 4).await;
-    let before = server.resident();
+    let before = resident(&server);
     storm(&place, requests, requests * 3 / 4).await;
-    let after = server.resident();
+    let after = resident(&server);
     println!("{requests} requests; {before} KiB resident after the first quarter, {after} KiB at the end");
     assert!(after <= before + before / 20, "it swells: {before} KiB, then {after} KiB");
     assert_eq!(Ewelink::new(&server).login(json!({})).await.body["region"], "cn", "who has done nothing logs in");

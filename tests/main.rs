@@ -18,6 +18,8 @@ mod fantem_life;
 mod fantem_login;
 mod file;
 mod forward_auth;
+#[path = "support/frames.rs"]
+mod frames;
 mod geoip;
 mod hostile_http;
 mod import;
@@ -31,6 +33,8 @@ mod pages;
 mod real_client;
 mod resource;
 mod server_life;
+#[path = "support/siege.rs"]
+mod siege;
 mod slow_clients;
 mod support;
 mod throttle;

@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_rustls::TlsConnector;
 
+use crate::frames::{self, frame};
+use crate::siege::connector;
 use crate::support::Server;
 use crate::support::app::App;
-use crate::support::frames::{self, frame};
-use crate::support::tls::trusting;
 
 /// How many there are.
 const SLOW: usize = 2_000;
@@ -115,7 +115,7 @@ struct Place {
 impl Place {
     fn of(server: &Server) -> Arc<Self> {
         let https = server.https.strip_prefix("https://").unwrap().parse().unwrap();
-        let tls = TlsConnector::from(trusting(&server.authority()));
+        let tls = connector(server);
         Arc::new(Self { http: server.address().parse().unwrap(), https, tls })
     }
 
@@ -247,6 +247,8 @@ async fn slow_clients_are_cut_off_and_hold_nobody_up() {
         }
     }
     let (quiet, besieged, rounds) = (median(quiet), median(besieged.clone()), besieged.len());
-    println!("99th percentile, median of {rounds} rounds: {quiet:?} without, {besieged:?} with {SLOW} slow clients; the last was cut off after {longest:?}");
+    println!(
+        "99th percentile, median of {rounds} rounds: {quiet:?} without, {besieged:?} with {SLOW} slow clients; the last was cut off after {longest:?}"
+    );
     assert!(besieged < quiet * 2, "{besieged:?} with slow clients, {quiet:?} without");
 }

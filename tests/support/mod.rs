@@ -5,7 +5,6 @@ pub mod answer;
 pub mod app;
 pub mod calls;
 pub mod documents;
-pub mod frames;
 pub mod guard;
 pub mod panel;
 pub mod ports;

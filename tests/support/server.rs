@@ -283,21 +283,8 @@ impl Server {
         serde_json::from_str(&self.log.wait_for(|line| line.contains(request_id))).unwrap()
     }
 
-    /// The certificate authority of `dev`, PEM.
-    pub fn authority(&self) -> String {
-        let line = self.out.wait_for(|line| line.starts_with("certificate authority: "));
-        std::fs::read_to_string(line.strip_prefix("certificate authority: ").unwrap()).unwrap()
-    }
-
     pub fn pid(&self) -> Pid {
         Pid::from_child(&self.child)
-    }
-
-    /// How much memory it has, in KiB.
-    pub fn resident(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-        line.trim().trim_end_matches(" kB").parse().unwrap()
     }
 
     pub fn signal(&self, signal: Signal) {
