@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::support::Server;
-use crate::support::acknowledged::{Deadline, PASSWORD, Told, live, log_in, make_people};
+use crate::support::acknowledged::{Deadline, Lived, PASSWORD, live, log_in, make_people};
 use crate::support::app::App;
 
 /// How many people there are in each round, each with a life of their own.
@@ -25,7 +25,7 @@ fn kills() -> usize {
 }
 
 /// Lets people live. What they are told comes out as they are told it; `enough` is told when so many have lived.
-fn load(server: &Server, people: usize, wanted: usize, enough: &Arc<Notify>) -> (JoinSet<()>, UnboundedReceiver<(usize, Told)>) {
+fn load(server: &Server, people: usize, wanted: usize, enough: &Arc<Notify>) -> (JoinSet<()>, UnboundedReceiver<(usize, Lived)>) {
     let (mut clients, count) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     let (sender, told) = unbounded_channel();
     for client in 0..CLIENTS {
@@ -46,7 +46,7 @@ fn load(server: &Server, people: usize, wanted: usize, enough: &Arc<Notify>) -> 
 }
 
 /// Nobody is half there: the database is whole, and who was not told anything has either password.
-async fn assert_whole(server: &Server, app: &App, person: usize) {
+pub async fn assert_whole(server: &Server, app: &App, person: usize) {
     let database = server.database().await;
     if !crate::ON_POSTGRES {
         let checked: String = sqlx::query_scalar("PRAGMA integrity_check").fetch_one(&database).await.unwrap();
@@ -85,8 +85,8 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         let app = App::new(&server);
         let by = Deadline::within(Duration::from_secs(60));
         let mut silent: Vec<_> = (round * PEOPLE..(round + 1) * PEOPLE).collect();
-        while let Some((person, told)) = told.recv().await {
-            told.verify(by, &app, person).await;
+        while let Some((person, lived)) = told.recv().await {
+            lived.verify(by, &app, person).await;
             silent.retain(|silent| *silent != person);
             acknowledged += 1;
         }

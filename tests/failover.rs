@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::cluster::{Postgres, url_at};
 use crate::support::Server;
-use crate::support::acknowledged::{Deadline, PASSWORD, Told, answered, live, log_in, make_people};
+use crate::support::acknowledged::{Deadline, Lived, PASSWORD, answered, live, log_in, make_people};
 use crate::support::app::App;
 use crate::support::ports::free_port;
 use crate::support::postgres::psql;
@@ -86,10 +86,10 @@ fn answer_like_patroni(place: u16) -> u16 {
 }
 
 /// What the people of one client were told, and how long the server took to say that it cannot answer.
-type Lived = (Vec<(usize, Told)>, Duration);
+type Lives = (Vec<(usize, Lived)>, Duration);
 
 /// Lets people live until the server cannot answer any more. `killable` is told when enough of them have.
-fn load(nodes: &[Server], people: usize, killable: &Arc<Notify>) -> JoinSet<Lived> {
+fn load(nodes: &[Server], people: usize, killable: &Arc<Notify>) -> JoinSet<Lives> {
     let (mut clients, count) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for client in 0..CLIENTS {
         let (app, count, killable) = (App::new(&nodes[client % nodes.len()]), Arc::clone(&count), Arc::clone(killable));

@@ -12,6 +12,8 @@ mod command_line;
 mod concurrency;
 mod crash;
 mod dev;
+#[path = "support/disk.rs"]
+mod disk;
 mod ewelink_life;
 mod ewelink_login;
 mod fantem_life;
@@ -30,6 +32,7 @@ mod messages;
 mod mqtt;
 mod one_account;
 mod pages;
+mod power_cut;
 mod real_client;
 mod resource;
 mod server_life;

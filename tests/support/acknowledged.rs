@@ -41,7 +41,7 @@ impl Deadline {
 }
 
 /// What somebody was told, and must find to be so ever after.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum Told {
     /// This token is good.
     LoggedIn(String),
@@ -51,6 +51,14 @@ pub enum Told {
     Refreshed(String, String),
     /// The password is another one; the token was kept.
     Changed(String, String),
+}
+
+/// A life, as far as it was told.
+#[derive(Debug, Clone)]
+pub struct Lived {
+    pub told: Told,
+    /// Of the request that was answered last.
+    pub request_id: String,
 }
 
 /// `None` when the answer is that the server cannot answer now, in the dialect's own form.
@@ -66,47 +74,49 @@ pub async fn log_in(app: &App, person: usize, password: &str) -> Answer {
     app.v8("/api/user/login", json!({ "email": format!("person{person}@example.com"), "password": password })).await
 }
 
-/// One person's life; what was acknowledged at its end, or nothing where it cannot be known whether the last thing was done.
-pub async fn live(app: &App, person: usize) -> Option<Told> {
+/// One person's life, or nothing where it cannot be known whether the last thing was done.
+pub async fn live(app: &App, person: usize) -> Option<Lived> {
     let login = answered(log_in(app, person, PASSWORD).await)?;
     let (at, rt) = (login.text("/at"), login.text("/rt"));
-    match person % 4 {
-        0 => Some(Told::LoggedIn(at)),
+    let (told, last) = match person % 4 {
+        0 => (Told::LoggedIn(at), login),
         1 => {
             let out = answered(app.v2_as(&at, Method::DELETE, "/v2/user/logout", json!({})).await)?;
             assert_eq!(out.body["error"], 0, "{}", out.body);
-            Some(Told::LoggedOut(at))
+            (Told::LoggedOut(at), out)
         }
         2 => {
             let new = answered(app.v8_get("/api/user/refresh", &[("rt", &rt)]).await)?;
-            Some(Told::Refreshed(at, new.text("/at")))
+            (Told::Refreshed(at, new.text("/at")), new)
         }
         _ => {
             let new = format!("the new password of {person}");
             let change = json!({ "oldPassword": PASSWORD, "newPassword": new });
             let changed = answered(app.v2_as(&at, Method::POST, "/v2/user/change-pwd", change).await)?;
             assert_eq!(changed.body["error"], 0, "{}", changed.body);
-            Some(Told::Changed(at, new))
+            (Told::Changed(at, new), changed)
         }
-    }
+    };
+    Some(Lived { told, request_id: last.request_id })
 }
 
-impl Told {
+impl Lived {
     /// Whether what was told is so.
     pub async fn verify(&self, by: Deadline, app: &App, person: usize) {
-        match self {
-            Told::LoggedIn(at) => assert!(by.is_good(app, at).await, "{person}: the login was lost"),
-            Told::LoggedOut(at) => assert!(!by.is_good(app, at).await, "{person}: the logout was lost"),
+        let Self { told, request_id } = self;
+        match told {
+            Told::LoggedIn(at) => assert!(by.is_good(app, at).await, "{person}, {request_id}: the login was lost"),
+            Told::LoggedOut(at) => assert!(!by.is_good(app, at).await, "{person}, {request_id}: the logout was lost"),
             Told::Refreshed(old, new) => {
-                assert!(by.is_good(app, new).await, "{person}: the refresh was lost");
-                assert!(!by.is_good(app, old).await, "{person}: the old token came back");
+                assert!(by.is_good(app, new).await, "{person}, {request_id}: the refresh was lost");
+                assert!(!by.is_good(app, old).await, "{person}, {request_id}: the old token came back");
             }
             Told::Changed(at, new) => {
-                assert!(by.is_good(app, at).await, "{person}: the session was lost");
+                assert!(by.is_good(app, at).await, "{person}, {request_id}: the session was lost");
                 let old = by.ask(async || log_in(app, person, PASSWORD).await).await;
-                assert_eq!(old.body, json!({ "error": 401 }), "{person}: the old password came back");
+                assert_eq!(old.body, json!({ "error": 401 }), "{person}, {request_id}: the old password came back");
                 let new = by.ask(async || log_in(app, person, new).await).await;
-                assert_eq!(new.body["region"], "cn", "{person}: the new password was lost");
+                assert_eq!(new.body["region"], "cn", "{person}, {request_id}: the new password was lost");
             }
         }
     }

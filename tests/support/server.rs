@@ -60,6 +60,15 @@ pub fn hearthgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
     command
 }
 
+/// A command, started by another one.
+fn under(starter: &[&str], command: Command) -> Command {
+    let [program, arguments @ ..] = starter else { return command };
+    let mut started = Command::new(program);
+    started.args(arguments).arg(command.get_program()).args(command.get_args());
+    started.envs(command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    started
+}
+
 /// Runs a command to its end with `input` on its standard input.
 pub fn run(command: &mut Command, input: &str) -> Output {
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -151,9 +160,14 @@ impl Server {
 
     /// `hearthgate dev` that listens where these arguments say; `http` and `https` are separated by commas when there are several.
     pub fn dev_at(folder: Arc<TempDir>, listen: &[&str], settings: &[(&str, &str)]) -> Self {
+        Self::dev_under(&[], folder, listen, settings)
+    }
+
+    /// `hearthgate dev`, started by another command that becomes it.
+    pub fn dev_under(starter: &[&str], folder: Arc<TempDir>, listen: &[&str], settings: &[(&str, &str)]) -> Self {
         let mut command = hearthgate_on(&folder.path().join("data"), ["dev", "--log-format", "json"]);
         command.args(listen).envs(settings.iter().copied());
-        let mut server = Self::spawn(command, folder);
+        let mut server = Self::spawn(under(starter, command), folder);
         let ready = server.out.find(|line| line.starts_with("ready "));
         let ready = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", server.log.all()));
         let find = |scheme: &str| ready.split(' ').find_map(|word| word.strip_prefix(&format!("{scheme}=")));

@@ -116,15 +116,11 @@ impl DataFolder {
     }
 }
 
-/// Writes a new file that only its owner can read; it is durable when this returns.
+/// Writes a new file that only its owner can read. It is all there, and durable, or not there at all.
 pub(crate) fn write_private(path: &Path, text: &str) -> Result<(), Failure> {
-    let write = || {
-        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o600).open(path)?;
-        writeln!(file, "{}", text.trim_end())?;
-        file.sync_all()?;
-        File::open(folder_of(path))?.sync_all()
-    };
-    write().context(|| format!("cannot write {}", path.display()))
+    let mut file = unfinished(path)?;
+    writeln!(file, "{}", text.trim_end()).context(|| format!("cannot write {}", path.display()))?;
+    finish(file, path)
 }
 
 /// A file without a name that lasts, which only its owner can read, where `path` is to be.

@@ -26,10 +26,11 @@ pub(crate) fn make(folder: &Path) -> Result<DevCertificate, Failure> {
     let [authority, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| folder.join(name));
     if !key.exists() {
         let made = make_certificate().context(|| "cannot make a certificate".to_owned())?;
-        let write = |path: &Path, text: &str| fs::write(path, text).context(|| format!("cannot write {}", path.display()));
-        write(&authority, &made.authority)?;
-        write(&cert, &made.cert)?;
-        write_private(&key, &made.key)?;
+        for (path, text) in [(&authority, &made.authority), (&cert, &made.cert), (&key, &made.key)] {
+            // A start that was cut short may have left the first ones.
+            drop(fs::remove_file(path));
+            write_private(path, text)?;
+        }
     }
     Ok(DevCertificate { authority, cert, key })
 }
