@@ -14,6 +14,7 @@ mod crash;
 mod dev;
 #[path = "support/disk.rs"]
 mod disk;
+mod disk_faults;
 mod ewelink_life;
 mod ewelink_login;
 mod fantem_life;

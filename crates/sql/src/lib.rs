@@ -67,6 +67,11 @@ trait Failed {
     fn gave_way(&self) -> bool {
         matches!(self.in_store(), Some(StoreError::Contended(_)))
     }
+
+    /// Whether the engine did something else than it was told.
+    fn has_failed(&self) -> bool {
+        matches!(self.in_store(), Some(StoreError::Unavailable(_) | StoreError::Failed(_)))
+    }
 }
 
 impl Failed for StoreError {
@@ -81,16 +86,17 @@ impl Failed for InsertError {
     }
 }
 
-/// A connection in use. One whose operation was abandoned is closed, for it may be left in the middle of anything: sqlx gives a
-/// connection back inside a transaction when the call that begins it is abandoned.
+/// A connection in use. One whose operation was abandoned or failed is closed, for it may be left in the middle of anything: sqlx gives
+/// a connection back inside a transaction when the call that begins it is abandoned, and counts one transaction too many after SQLite
+/// has rolled a failed commit back by itself, so that what is committed later is not.
 struct InUse {
     connection: PoolConnection<Any>,
-    done: bool,
+    sound: bool,
 }
 
 impl Drop for InUse {
     fn drop(&mut self) {
-        if !self.done {
+        if !self.sound {
             self.connection.close_on_drop();
         }
     }
@@ -108,13 +114,13 @@ macro_rules! on {
                 Ok(acquired) => acquired,
                 Err(error) => break Err($crate::row::failed(error).into()),
             };
-            let mut used = $crate::InUse { connection: acquired, done: false };
+            let mut used = $crate::InUse { connection: acquired, sound: false };
             let $connection = &mut *used.connection;
             let operation = tracing::Instrument::instrument($first $(:: $more)*($($argument),*), span.clone());
             let Ok(outcome) = tokio::time::timeout($store.limits.timeout, operation).await else {
                 break Err(account::StoreError::Unavailable("it took too long".into()).into());
             };
-            used.done = true;
+            used.sound = !outcome.as_ref().is_err_and($crate::Failed::has_failed);
             match outcome {
                 Err(error) if $crate::Failed::gave_way(&error) && tries < $store.limits.tries => tries += 1,
                 outcome => break outcome,

@@ -53,16 +53,20 @@ pub(crate) fn failed(error: sqlx::Error) -> StoreError {
     }
 }
 
-// PostgreSQL's codes (appendix A of its manual): five characters, of which the first two are the class. SQLite's are shorter.
+// PostgreSQL's codes (appendix A of its manual): five characters, of which the first two are the class.
 const GAVE_WAY: &str = "40001";
 const DEADLOCK: &str = "40P01";
 const READ_ONLY: &str = "25006";
 
-/// Whether the engine refuses for now: no connection (class 08), no resources (53), an operator's intervention or too long a
-/// statement (57), a standby.
+/// Whether the engine refuses for now.
 fn is_passing(code: &str) -> bool {
-    let class = ["08", "53", "57"].iter().any(|class| code.len() == 5 && code.starts_with(class));
-    class || code == READ_ONLY
+    if code.len() == 5 {
+        // No connection (class 08), no resources (53), an operator's intervention or too long a statement (57), a failing disk (58).
+        return code == READ_ONLY || ["08", "53", "57", "58"].contains(&&code[..2]);
+    }
+    // SQLite's codes (sqlite.org/rescode.html): a number whose lowest byte is the class. BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT
+    // (which is also said when a disk cannot be read), FULL, CANTOPEN, NOTADB.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5..=8 | 10 | 11 | 13 | 14 | 26))
 }
 
 pub(crate) fn insert_failed(error: sqlx::Error) -> InsertError {
