@@ -1,12 +1,13 @@
 //! What is so only with a database in a file.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileExt, PermissionsExt};
 use std::path::Path;
 
+use serde_json::json;
 use tempfile::TempDir;
 
-use crate::support::Server;
-use crate::support::server::refuse;
+use crate::support::server::{hearthgate_on, refuse, run};
+use crate::support::{Ewelink, Server};
 
 fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o777
@@ -42,4 +43,33 @@ fn what_is_no_database_is_refused() {
     std::fs::write(&database, &kept).unwrap();
     let server = Server::serve(folder, &["--http", "127.0.0.1:0"], &[]);
     assert_eq!(server.operate(&["account", "list"]).as_array().unwrap().len(), 2, "nothing was lost");
+}
+
+/// A page of the database is not what it was: nobody is let in, the operator is told, and when the page is back, so is the server.
+#[tokio::test]
+async fn a_torn_database_is_no_success() {
+    let server = Server::dev();
+    let database = server.database().await;
+    let page: i64 =
+        sqlx::query_scalar("SELECT rootpage FROM sqlite_schema WHERE name = 'accounts'").fetch_one(&database).await.unwrap();
+    // Otherwise the log would have the page.
+    sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").execute(&database).await.unwrap();
+    database.close().await;
+    let folder = server.stop();
+    let data = folder.path().join("data");
+    let file = std::fs::OpenOptions::new().read(true).write(true).open(data.join("hearthgate.db")).unwrap();
+    let (mut sound, at) = ([0; 4096], u64::try_from(page - 1).unwrap() * 4096);
+    file.read_exact_at(&mut sound, at).unwrap();
+    file.write_all_at(&[0xff; 4096], at).unwrap();
+
+    let server = Server::serve(folder, &["--http", "127.0.0.1:0"], &[]);
+    let refused = Ewelink::new(&server).login(json!({})).await;
+    assert_eq!((refused.status, refused.body, refused.retry_after), (503, json!({ "error": 500 }), Some(1)));
+    server.log.wait_for(|line| line.contains("ERROR") && line.contains("malformed"));
+    let output = run(&mut hearthgate_on(&data, ["doctor"]), "");
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(!output.status.success() && said.contains("the database is damaged") && said.contains("newest backup"), "{said}");
+
+    file.write_all_at(&sound, at).unwrap();
+    assert_eq!(Ewelink::new(&server).login(json!({})).await.body["region"], "cn");
 }

@@ -15,6 +15,7 @@ mod dev;
 #[path = "support/disk.rs"]
 mod disk;
 mod disk_faults;
+mod doctor;
 mod ewelink_life;
 mod ewelink_login;
 mod fantem_life;

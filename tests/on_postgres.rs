@@ -13,6 +13,7 @@ mod command_line;
 mod concurrency;
 mod crash;
 mod dev;
+mod doctor;
 mod ewelink_life;
 mod ewelink_login;
 mod failover;

@@ -14,7 +14,7 @@ use crate::subject::{Place, Serving};
 
 /// From how many addresses the logins come, and how many people there are.
 const ADDRESSES: u8 = 100;
-const PEOPLE: i64 = 500;
+const PEOPLE: usize = 500;
 
 /// What is to be measured.
 #[derive(Debug, Args)]
@@ -41,7 +41,7 @@ pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
     let place = Place::new(None, &[])?;
     place.prepare()?;
     let pool = place.connect().await?;
-    crate::population::grow(&pool, PEOPLE).await?;
+    crate::population::grow(&pool, PEOPLE as i64 + 1).await?;
     pool.close().await;
     let server = place.serve()?;
     let (idle, _) = server.memory()?;
@@ -62,12 +62,16 @@ async fn saturate(callers: &[Caller], part: Duration) -> Outcome<u32> {
     let until = Instant::now() + part;
     let mut clients = JoinSet::new();
     let few = 2 * std::thread::available_parallelism()?.get();
-    for (index, caller) in callers.iter().take(few).cloned().enumerate() {
+    for first in 0..few {
+        let callers = callers.to_vec();
         clients.spawn(async move {
-            let (mut done, mut person) = (0, i64::try_from(index)?);
-            while Instant::now() < until {
-                caller.log_in(2 + person % (PEOPLE - 1)).await?;
-                person += 7;
+            let mut done = 0;
+            for login in (first..).step_by(few) {
+                if Instant::now() >= until {
+                    break;
+                }
+                let (caller, person) = at_home(&callers, login);
+                caller.log_in(person).await?;
                 done += 1;
             }
             Outcome::Ok(done)
@@ -80,6 +84,13 @@ async fn saturate(callers: &[Caller], part: Duration) -> Outcome<u32> {
     Ok(done)
 }
 
+/// Whose login this is, and where they are at home.
+fn at_home(callers: &[Caller], login: usize) -> (Caller, i64) {
+    let person = login % PEOPLE;
+    // The first account is not one of them.
+    (callers[person % callers.len()].clone(), 2 + person as i64)
+}
+
 /// So many logins a second, whether or not those before are answered.
 async fn flood(callers: &[Caller], per_second: f64, part: Duration) -> Outcome<Outcomes> {
     let begun = Instant::now();
@@ -88,10 +99,10 @@ async fn flood(callers: &[Caller], per_second: f64, part: Duration) -> Outcome<O
     for login in 0..all {
         let due = begun + Duration::from_secs_f64(f64::from(login) / per_second);
         tokio::time::sleep_until(due.into()).await;
-        let caller = callers[login as usize % callers.len()].clone();
+        let (caller, person) = at_home(callers, login as usize);
         logins.spawn(async move {
             // From when it should have been sent: a late sender hides nothing.
-            let answered = caller.try_to_log_in(2 + i64::from(login) % (PEOPLE - 1)).await;
+            let answered = caller.try_to_log_in(person).await;
             Outcome::Ok((due, Instant::now(), answered?.0))
         });
     }

@@ -59,11 +59,11 @@ async fn build() -> Router {
     let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).expect("a folder");
     let store = SqlStore::sqlite(&folder.keep().join("fuzz.db"), Limits::default()).await.expect("a store");
     let rules = Rules {
-        failures: u32::MAX,
-        source_failures: u32::MAX,
+        failures: 1_000_000,
+        source_failures: 1_000_000,
         first_pause: Duration::from_millis(1),
         longest_pause: Duration::from_millis(1),
-        daily: u32::MAX,
+        daily: 1_000_000,
     };
     let region: account::Region = "cn".parse().expect("a region");
     let settings = account::Settings {

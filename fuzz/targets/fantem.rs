@@ -36,8 +36,8 @@ fuzz_target!(|data: &[u8]| {
         (true, Err(_)) => return,
     };
     let Some(answer) = call(Request::builder().method(method).uri(uri), body) else { return };
-    if path.starts_with("/user/") {
-        std::str::from_utf8(&answer.body).expect("a page is text");
+    if path.starts_with("/user/") || path.starts_with("/system/") {
+        std::str::from_utf8(&answer.body).expect("pages and signs of life are text");
         return;
     }
     let answer = answer.json();

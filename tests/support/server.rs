@@ -61,7 +61,7 @@ pub fn hearthgate(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Com
 }
 
 /// A command, started by another one.
-fn under(starter: &[&str], command: Command) -> Command {
+pub fn under(starter: &[&str], command: Command) -> Command {
     let [program, arguments @ ..] = starter else { return command };
     let mut started = Command::new(program);
     started.args(arguments).arg(command.get_program()).args(command.get_args());

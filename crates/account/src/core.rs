@@ -111,7 +111,7 @@ impl Core {
     #[must_use]
     pub fn new(ports: Ports, settings: Settings, key: MasterKey) -> Self {
         let Ports { store, hasher, clock, rng, notifier, directory } = ports;
-        let turns = Arc::new(Turns::new(settings.longest_wait));
+        let turns = Arc::<Turns>::default();
         Self { store, hasher, clock, rng, notifier, directory, settings, key, turns, refusals: Refusals::default() }
     }
 

@@ -1,5 +1,7 @@
 //! The port to password hashing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -27,11 +29,42 @@ pub trait PasswordHasher: Send + Sync {
     /// [`HashError::Broken`], with what is wrong with it.
     fn check(&self, verifier: &Verifier) -> Result<(), HashError>;
 
+    /// How long the next password is expected to wait.
+    ///
+    /// # Errors
+    /// [`HashError::Overloaded`], when that is too long.
+    fn wait(&self) -> Result<Duration, HashError>;
+
+    /// Takes a place in the queue, behind all that were taken before.
+    ///
+    /// # Errors
+    /// [`HashError::Overloaded`].
+    fn reserve(&self) -> Result<Place, HashError>;
+
     /// Checks a password against `verifier`. `None` stands for an account that does not exist: it costs the same and is never right.
     ///
     /// # Errors
-    /// [`HashError`].
-    async fn verify(&self, candidate: Candidate, verifier: Option<Verifier>) -> Result<Verdict, HashError>;
+    /// [`HashError::Broken`].
+    async fn verify(&self, place: Place, candidate: Candidate, verifier: Option<Verifier>) -> Result<Verdict, HashError>;
+}
+
+/// A place in a queue, given up when it is dropped.
+#[derive(Debug)]
+pub struct Place(Arc<AtomicUsize>);
+
+impl Place {
+    /// Takes one more of the places that `taken` counts, and says how many are before it.
+    #[must_use]
+    pub fn take(taken: &Arc<AtomicUsize>) -> (Self, usize) {
+        let before = taken.fetch_add(1, Ordering::Relaxed);
+        (Self(Arc::clone(taken)), before)
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// What [`PasswordHasher::verify`] found.

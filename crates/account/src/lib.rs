@@ -51,7 +51,7 @@ pub use crate::core::{AuthenticateError, Authenticated, Core, Ports, Settings};
 pub use crate::device::{Device, DeviceKind, Facts, Gateway, GatewayKind, Guid, Identity, Serial};
 pub use crate::directory::{Directory, DirectoryKey, MoveError};
 pub use crate::enrolment::{BindError, EnrolError, Kind, Report};
-pub use crate::hasher::{HashError, PasswordHasher, Verdict};
+pub use crate::hasher::{HashError, PasswordHasher, Place, Verdict};
 pub use crate::identifier::{Email, Identifier, Masked, Phone, UserName};
 pub use crate::import::{ImportError, KeptPassword, Newcomer, Refused};
 pub use crate::language::Language;

@@ -406,15 +406,25 @@ impl Core {
     /// # Errors
     /// [`GuessError`]; then it may not be compared.
     pub(crate) async fn permit(&self, guess: Guess) -> Result<Permit, GuessError> {
+        let turn = self.turn(&guess, self.settings.longest_wait).await?;
+        self.count(guess, turn).await
+    }
+
+    /// Waits until nobody else counts in the lane of a guess.
+    async fn turn(&self, guess: &Guess, longest: Duration) -> Result<Turn, GuessError> {
         let rules = &self.settings.throttle;
         // First without waiting for anybody, and without writing: a flood is sent away here.
-        let tally = self.store.tally(&guess).await?;
-        let line = match tally.choose(&guess, rules, self.clock.now()) {
+        let tally = self.store.tally(guess).await?;
+        let line = match tally.choose(guess, rules, self.clock.now()) {
             Ok(Counted::Own) => guess.own.first().unwrap_or(&guess.source),
             Ok(Counted::Shared) => &guess.source,
             Err(retry_after) => return Err(GuessError::TooMany { retry_after }),
         };
-        let turn = self.turns.wait(line.as_str()).await?;
+        Ok(self.turns.wait(line.as_str(), longest).await?)
+    }
+
+    async fn count(&self, guess: Guess, turn: Turn) -> Result<Permit, GuessError> {
+        let rules = &self.settings.throttle;
         match self.store.take_guess(&guess, rules, self.clock.now()).await {
             Ok(Guessed::Counted(counted)) => Ok(Permit { guess, counted, _turn: turn }),
             Ok(Guessed::TooMany { retry_after }) => Err(GuessError::TooMany { retry_after }),
@@ -435,9 +445,13 @@ impl Core {
         candidate: &Candidate,
         verifier: Option<&Verifier>,
     ) -> Result<(Verdict, Permit), GuessError> {
-        let permit = self.permit(guess).await?;
+        // Whoever would wait for too long in all is sent away before anything is written, and has a place in the queue before that is.
+        let hashing = self.hasher.wait()?;
+        let turn = self.turn(&guess, self.settings.longest_wait.saturating_sub(hashing)).await?;
+        let place = self.hasher.reserve()?;
+        let permit = self.count(guess, turn).await?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that compares passwords")]
-        match self.hasher.verify(candidate.clone(), verifier.cloned()).await {
+        match self.hasher.verify(place, candidate.clone(), verifier.cloned()).await {
             Ok(verdict) => Ok((verdict, permit)),
             Err(error) => {
                 self.was_right(&permit, false).await?;

@@ -11,10 +11,9 @@ use async_lock::{Mutex as AsyncMutex, MutexGuardArc};
 const WEIGHT: u64 = 8;
 
 /// Lines, each with a name, that exist as long as somebody stands in them.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Turns {
     lines: Mutex<HashMap<String, Line>>,
-    longest_wait: Duration,
     /// How long a turn takes, in nanoseconds; 0 until the first is over.
     mean: AtomicU64,
 }
@@ -53,17 +52,12 @@ struct Place {
 }
 
 impl Turns {
-    /// Lines in which nobody stands for longer than about `longest_wait`.
-    pub fn new(longest_wait: Duration) -> Self {
-        Self { lines: Mutex::default(), longest_wait, mean: AtomicU64::new(0) }
-    }
-
-    /// Waits for one's turn in the line called `name`.
+    /// Waits for one's turn in the line called `name`, about as long as `longest`.
     ///
     /// # Errors
     /// [`NoTurn`]; when it would take too long, nobody has waited.
-    pub async fn wait(self: &Arc<Self>, name: &str) -> Result<Turn, NoTurn> {
-        let (place, head) = self.stand(name)?;
+    pub async fn wait(self: &Arc<Self>, name: &str, longest: Duration) -> Result<Turn, NoTurn> {
+        let (place, head) = self.stand(name, longest)?;
         let stuck = self.stuck(name);
         let head = head.lock_arc().await;
         if self.stuck(name) > stuck {
@@ -77,11 +71,11 @@ impl Turns {
         self.lines().get(name).map_or(0, |line| line.stuck)
     }
 
-    fn stand(self: &Arc<Self>, name: &str) -> Result<(Place, Arc<AsyncMutex<()>>), NoTurn> {
+    fn stand(self: &Arc<Self>, name: &str, longest: Duration) -> Result<(Place, Arc<AsyncMutex<()>>), NoTurn> {
         let mut lines = self.lines();
         let line = lines.entry(name.to_owned()).or_default();
         let wait = Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(line.standing));
-        if wait > self.longest_wait {
+        if wait > longest {
             return Err(NoTurn::TooLong(wait));
         }
         line.standing += 1;
@@ -140,6 +134,8 @@ mod tests {
 
     use super::*;
 
+    const LONGEST: Duration = Duration::from_secs(2);
+
     /// What a future says when it is asked once.
     fn ask<T>(future: impl Future<Output = T>) -> Option<T> {
         match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
@@ -150,39 +146,39 @@ mod tests {
 
     #[test]
     fn one_after_the_other_in_each_line() {
-        let turns = Arc::new(Turns::new(Duration::MAX));
-        let first = ask(turns.wait("a")).unwrap().unwrap();
-        assert!(ask(turns.wait("a")).is_none(), "the second waits");
-        assert!(matches!(ask(turns.wait("b")), Some(Ok(_))), "another line is free");
+        let turns = Arc::<Turns>::default();
+        let first = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
+        assert!(ask(turns.wait("a", LONGEST)).is_none(), "the second waits");
+        assert!(matches!(ask(turns.wait("b", LONGEST)), Some(Ok(_))), "another line is free");
         drop(first);
-        assert!(matches!(ask(turns.wait("a")), Some(Ok(_))), "whoever gave up waiting is in nobody's way");
+        assert!(matches!(ask(turns.wait("a", LONGEST)), Some(Ok(_))), "whoever gave up waiting is in nobody's way");
         assert!(turns.lines().is_empty(), "nobody stands anywhere");
     }
 
     #[test]
     fn who_would_wait_too_long_is_sent_away_at_once() {
-        let turns = Arc::new(Turns::new(Duration::from_secs(2)));
+        let turns = Arc::<Turns>::default();
         turns.mean.store(1_000_000_000, Ordering::Relaxed);
-        let first = ask(turns.wait("a")).unwrap().unwrap();
-        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(turns.wait("a"))).collect();
+        let first = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
+        let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(turns.wait("a", LONGEST))).collect();
         let mut context = Context::from_waker(Waker::noop());
         assert!(waiting.iter_mut().all(|one| one.as_mut().poll(&mut context).is_pending()));
-        let sent_away = ask(turns.wait("a")).unwrap();
+        let sent_away = ask(turns.wait("a", LONGEST)).unwrap();
         assert_eq!(sent_away.unwrap_err(), NoTurn::TooLong(Duration::from_secs(3)));
         drop((first, waiting));
-        assert!(matches!(ask(turns.wait("a")), Some(Ok(_))), "and afterwards it is as before");
+        assert!(matches!(ask(turns.wait("a", LONGEST)), Some(Ok(_))), "and afterwards it is as before");
     }
 
     #[test]
     fn who_waits_behind_somebody_stuck_need_not_find_out() {
-        let turns = Arc::new(Turns::new(Duration::MAX));
-        let first = ask(turns.wait("a")).unwrap().unwrap();
-        let mut second = Box::pin(turns.wait("a"));
+        let turns = Arc::<Turns>::default();
+        let first = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
+        let mut second = Box::pin(turns.wait("a", LONGEST));
         let mut context = Context::from_waker(Waker::noop());
         assert!(second.as_mut().poll(&mut context).is_pending());
         first.is_stuck();
         drop(first);
         assert!(matches!(second.as_mut().poll(&mut context), Poll::Ready(Err(NoTurn::Stuck))));
-        assert!(matches!(ask(turns.wait("a")), Some(Ok(_))), "whoever comes later tries anew");
+        assert!(matches!(ask(turns.wait("a", LONGEST)), Some(Ok(_))), "whoever comes later tries anew");
     }
 }

@@ -37,7 +37,9 @@ impl<R: Read> Rows<R> {
                 Source::Csv(Box::new(reader), columns)
             }
         };
-        Ok(Self { source, line: 0 })
+        // The first line of CSV is no row.
+        let line = i64::from(matches!(format, Format::Csv));
+        Ok(Self { source, line })
     }
 
     /// How many bytes were read.
@@ -73,7 +75,9 @@ impl<R: Read> Rows<R> {
                     Err(error) if error.is_io_error() => return Err(error.into()),
                     Err(error) => Err(csv_problem(&error)),
                 };
-                self.line = i64::try_from(record.position().map_or(line, csv::Position::line)).unwrap_or(i64::MAX);
+                let line = i64::try_from(record.position().map_or(line, csv::Position::line)).unwrap_or(i64::MAX);
+                // Lines that end with a lone CR are not counted; but what is gone on with later is told by its line.
+                self.line = line.max(self.line + 1);
                 Ok(Some((self.line, row)))
             }
             Source::Jsonl(reader, position) => loop {
@@ -161,6 +165,14 @@ mod tests {
         for line in [r#"{"scheme":"plain","verifier":"x","activation":"hunter2"}"#, r#"{"hunter2":1}"#, "hunter2"] {
             let said = problems(line, Format::Jsonl);
             assert!(said.len() == 1 && !said[0].1.contains("hunter2") && !said[0].1.is_empty(), "{said:?}");
+        }
+    }
+
+    #[test]
+    fn no_two_rows_have_one_line() {
+        let rows = |end: &str| problems(&["scheme,verifier", "plain,x", "plain", "plain,y", ""].join(end), Format::Csv);
+        for end in ["\n", "\r\n", "\r"] {
+            assert_eq!(rows(end).into_iter().map(|(line, _)| line).collect::<Vec<_>>(), [2, 3, 4], "{end:?}");
         }
     }
 }

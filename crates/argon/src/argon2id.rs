@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use account::{HashError, Rng, Verdict};
-use argon2::{Algorithm, Argon2, Block, Params, Version};
+use argon2::{Algorithm, Argon2, Block, MIN_SALT_LEN, Params, Version};
 use phc::{Output, PasswordHash, Salt};
 use secrecy::{ExposeSecret, SecretBox};
 use subtle::ConstantTimeEq;
@@ -82,7 +82,9 @@ impl Argon2id {
     /// Whether `phc` is a verifier that this could check.
     pub fn check(&self, phc: &str) -> Result<(), HashError> {
         let (_, stored) = Self::read(phc)?;
-        if stored.salt.is_some() && stored.hash.is_some() { Ok(()) } else { Err(broken("the stored verifier is cut short")) }
+        let salted = stored.salt.is_some_and(|salt| salt.len() >= MIN_SALT_LEN);
+        let hashed = stored.hash.is_some_and(|hash| hash.as_bytes().len() == OUTPUT);
+        if salted && hashed { Ok(()) } else { Err(broken("the stored verifier's salt or hash is of a wrong length")) }
     }
 
     fn read(phc: &str) -> Result<(Params, PasswordHash), HashError> {

@@ -1,11 +1,16 @@
 //! Verifiers from elsewhere: checked as they came, until their owners' next login renews them.
 
 use account::HashError;
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, MIN_SALT_LEN, Params, Version};
+use base64::Engine as _;
+use bcrypt::BASE_64;
 use phc::PasswordHash;
 use subtle::ConstantTimeEq;
 
 use crate::argon2id::{Memory, broken};
+
+/// How long bcrypt's output is, encoded.
+const BCRYPT_OUTPUT: usize = 31;
 
 /// The most that a verifier from elsewhere may cost: whoever checks it holds a hashing thread for so long.
 const MOST_BCRYPT: u32 = 14;
@@ -16,6 +21,11 @@ const MOST_LANES: u32 = 16;
 /// Checks that `hash` is one of bcrypt, of a bearable cost.
 pub(crate) fn check_bcrypt(hash: &str) -> Result<(), HashError> {
     let parts: bcrypt::HashParts = hash.parse().map_err(broken)?;
+    let salt = parts.get_salt();
+    let output = &hash[hash.len() - BCRYPT_OUTPUT..];
+    for part in [&salt, output] {
+        BASE_64.decode(part).map_err(|_| broken("bcrypt's salt or output is not in its base64"))?;
+    }
     if (4..=MOST_BCRYPT).contains(&parts.get_cost()) { Ok(()) } else { Err(broken("bcrypt's cost must be 4 to 14")) }
 }
 
@@ -34,7 +44,7 @@ pub(crate) fn read_argon2(phc: &str) -> Result<(Argon2<'static>, PasswordHash), 
     if params.m_cost() > MOST_MEMORY_KIB || params.t_cost() > MOST_ITERATIONS || params.p_cost() > MOST_LANES {
         return Err(broken("Argon2's cost is above 256 MiB, 16 iterations or 16 lanes"));
     }
-    if hash.salt.is_none() || hash.hash.is_none() {
+    if hash.salt.is_none_or(|salt| salt.len() < MIN_SALT_LEN) || hash.hash.is_none() {
         return Err(broken("the Argon2 hash is cut short"));
     }
     Ok((Argon2::new(algorithm, version, params), hash))

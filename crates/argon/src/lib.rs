@@ -10,7 +10,7 @@ mod queue;
 use std::sync::Arc;
 use std::time::Duration;
 
-use account::{Candidate, HashError, PasswordDigest, PasswordHasher, Rng, Scheme, Verdict, Verifier};
+use account::{Candidate, HashError, PasswordDigest, PasswordHasher, Place, Rng, Scheme, Verdict, Verifier};
 use secrecy::{ExposeSecret, SecretBox, SecretString};
 
 use crate::argon2id::{Argon2id, Memory};
@@ -61,13 +61,13 @@ impl Hasher {
 impl PasswordHasher for Hasher {
     async fn hash(&self, digest: PasswordDigest) -> Result<Verifier, HashError> {
         let algorithm = Arc::clone(&self.algorithm);
-        let phc = self.queue.run(move |memory| algorithm.hash(digest.expose(), memory)).await??;
+        let phc = self.queue.run(self.queue.reserve()?, move |memory| algorithm.hash(digest.expose(), memory)).await??;
         Ok(Verifier::of(Scheme::Own, &phc))
     }
 
     async fn wrap(&self, sha256: SecretString) -> Result<Verifier, HashError> {
         let algorithm = Arc::clone(&self.algorithm);
-        let phc = self.queue.run(move |memory| algorithm.hash(sha256.expose_secret(), memory)).await??;
+        let phc = self.queue.run(self.queue.reserve()?, move |memory| algorithm.hash(sha256.expose_secret(), memory)).await??;
         Ok(Verifier::of(Scheme::Sha256OfDigest, &phc))
     }
 
@@ -79,11 +79,19 @@ impl PasswordHasher for Hasher {
         }
     }
 
-    async fn verify(&self, candidate: Candidate, verifier: Option<Verifier>) -> Result<Verdict, HashError> {
+    fn wait(&self) -> Result<Duration, HashError> {
+        self.queue.wait()
+    }
+
+    fn reserve(&self) -> Result<Place, HashError> {
+        self.queue.reserve()
+    }
+
+    async fn verify(&self, place: Place, candidate: Candidate, verifier: Option<Verifier>) -> Result<Verdict, HashError> {
         let known = verifier.is_some();
         let verifier = verifier.unwrap_or_else(|| self.decoy.clone());
         let algorithm = Arc::clone(&self.algorithm);
-        let verdict = self.queue.run(move |memory| verify(&algorithm, &candidate, &verifier, memory)).await??;
+        let verdict = self.queue.run(place, move |memory| verify(&algorithm, &candidate, &verifier, memory)).await??;
         Ok(if known { verdict } else { Verdict::Wrong })
     }
 }
@@ -131,9 +139,15 @@ mod tests {
         let hasher = hasher(CHEAP, &MasterKey::draw(&SystemRng));
         let verifier = hasher.hash(digest("correct")).await.unwrap();
         assert!(verifier.phc().starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{}", verifier.phc());
-        assert_eq!(hasher.verify(digest("correct").into(), Some(verifier.clone())).await.unwrap(), Verdict::Right);
-        assert_eq!(hasher.verify(digest("wrong").into(), Some(verifier)).await.unwrap(), Verdict::Wrong);
-        assert_eq!(hasher.verify(digest("correct").into(), None).await.unwrap(), Verdict::Wrong);
+        assert_eq!(
+            hasher.verify(hasher.reserve().unwrap(), digest("correct").into(), Some(verifier.clone())).await.unwrap(),
+            Verdict::Right
+        );
+        assert_eq!(
+            hasher.verify(hasher.reserve().unwrap(), digest("wrong").into(), Some(verifier)).await.unwrap(),
+            Verdict::Wrong
+        );
+        assert_eq!(hasher.verify(hasher.reserve().unwrap(), digest("correct").into(), None).await.unwrap(), Verdict::Wrong);
     }
 
     #[tokio::test]
@@ -147,7 +161,10 @@ mod tests {
     async fn another_pepper_is_another_password() {
         let verifier = hasher(CHEAP, &MasterKey::draw(&SystemRng)).hash(digest("x")).await.unwrap();
         let stranger = hasher(CHEAP, &MasterKey::draw(&SystemRng));
-        assert_eq!(stranger.verify(digest("x").into(), Some(verifier)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(
+            stranger.verify(stranger.reserve().unwrap(), digest("x").into(), Some(verifier)).await.unwrap(),
+            Verdict::Wrong
+        );
     }
 
     #[tokio::test]
@@ -161,11 +178,15 @@ mod tests {
             let verifier = hasher(old, &key).hash(digest("x")).await.unwrap();
             let new = hasher(CHEAP, &key);
             assert_eq!(
-                new.verify(digest("x").into(), Some(verifier.clone())).await.unwrap(),
+                new.verify(new.reserve().unwrap(), digest("x").into(), Some(verifier.clone())).await.unwrap(),
                 Verdict::RightButOutdated,
                 "{old:?}"
             );
-            assert_eq!(new.verify(digest("y").into(), Some(verifier)).await.unwrap(), Verdict::Wrong, "{old:?}");
+            assert_eq!(
+                new.verify(new.reserve().unwrap(), digest("y").into(), Some(verifier)).await.unwrap(),
+                Verdict::Wrong,
+                "{old:?}"
+            );
         }
     }
 
@@ -175,7 +196,8 @@ mod tests {
         let good = hasher.hash(digest("x")).await.unwrap();
         let cut = &good.phc()[..good.phc().rfind('$').unwrap()];
         for bad in ["", "x", "$argon2id$", cut, "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", "$2b$12$abc"] {
-            let verdict = hasher.verify(digest("x").into(), Some(Verifier::from_phc(bad.into()))).await;
+            let verdict =
+                hasher.verify(hasher.reserve().unwrap(), digest("x").into(), Some(Verifier::from_phc(bad.into()))).await;
             assert!(matches!(verdict, Err(HashError::Broken(_))), "{bad}: {verdict:?}");
         }
     }

@@ -1,10 +1,10 @@
 //! A queue of work for a fixed set of threads, bounded by the time that it would take.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use account::HashError;
+use account::{HashError, Place};
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
@@ -29,6 +29,8 @@ type Work<M> = Box<dyn FnOnce(&mut M) + Send>;
 /// Threads that work off a queue, each with an `M` of its own. They end when the queue is dropped.
 pub(crate) struct Queue<M> {
     sender: flume::Sender<Work<M>>,
+    /// How many places are taken by those for whom no thread works yet.
+    waiting: Arc<AtomicUsize>,
     threads: usize,
     max_wait: Duration,
     /// How long one piece of work takes on a thread, in nanoseconds; 0 until the first is done.
@@ -51,23 +53,43 @@ impl<M: Default + 'static> Queue<M> {
                 })
                 .expect("the system gives a few threads at the start");
         }
-        Self { sender, threads, max_wait, mean }
+        Self { sender, waiting: Arc::default(), threads, max_wait, mean }
     }
 
-    /// Runs `work` on one of the threads, unless it would have to wait for longer than `max_wait`. When the caller stops waiting
-    /// (its future is dropped), work that has not begun is not done.
-    pub async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut M) -> T + Send + 'static) -> Result<T, HashError> {
-        let wait = self.expected_wait();
-        if wait > self.max_wait {
-            metrics::counter!("hearthgate_hash_refused_total").increment(1);
-            return Err(HashError::Overloaded { retry_after: wait });
+    /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`.
+    pub fn wait(&self) -> Result<Duration, HashError> {
+        self.bearable(self.waiting.load(Ordering::Relaxed))
+    }
+
+    /// Takes a place, unless it is to be waited there for longer than `max_wait`.
+    pub fn reserve(&self) -> Result<Place, HashError> {
+        let (place, before) = Place::take(&self.waiting);
+        self.bearable(before).map(|_| place)
+    }
+
+    fn bearable(&self, before: usize) -> Result<Duration, HashError> {
+        let wait = self.expected_wait(before);
+        if wait <= self.max_wait {
+            return Ok(wait);
         }
+        metrics::counter!("hearthgate_hash_refused_total").increment(1);
+        Err(HashError::Overloaded { retry_after: wait })
+    }
+
+    /// Runs `work` on one of the threads, for whoever has a place. When the caller stops waiting (its future is dropped), work that has
+    /// not begun is not done.
+    pub async fn run<T: Send + 'static>(
+        &self,
+        place: Place,
+        work: impl FnOnce(&mut M) -> T + Send + 'static,
+    ) -> Result<T, HashError> {
         let (answer, answered) = oneshot::channel();
         let mean = Arc::clone(&self.mean);
         let queued = Instant::now();
         let span = tracing::info_span!("hash");
         let hashing = span.clone();
         let job = move |own: &mut M| {
+            drop(place);
             if answer.is_closed() {
                 return;
             }
@@ -87,13 +109,14 @@ impl<M: Default + 'static> Queue<M> {
     }
 
     pub fn load(&self) -> Load {
-        let (waiting, expected_wait) = (self.sender.len(), self.expected_wait());
+        let waiting = self.waiting.load(Ordering::Relaxed);
+        let expected_wait = self.expected_wait(waiting);
         Load { waiting, expected_wait, threads: self.threads, overloaded: expected_wait > self.max_wait }
     }
 
-    fn expected_wait(&self) -> Duration {
-        let waiting = u64::try_from(self.sender.len() / self.threads).unwrap_or(u64::MAX);
-        Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(waiting))
+    fn expected_wait(&self, before: usize) -> Duration {
+        let rounds = u64::try_from(before / self.threads).unwrap_or(u64::MAX);
+        Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(rounds))
     }
 }
 
@@ -124,7 +147,7 @@ mod tests {
                 begun.send(()).unwrap();
                 assert!(released.recv().is_err(), "the sender is dropped");
             };
-            blocked.run(work).await.unwrap();
+            blocked.run(blocked.reserve().unwrap(), work).await.unwrap();
         });
         has_begun.await.unwrap();
         queue.mean.store(1_000_000_000, Ordering::Relaxed);
@@ -134,24 +157,21 @@ mod tests {
     #[tokio::test]
     async fn past_the_longest_wait_it_refuses_at_once() {
         let (queue, release, holder) = busy(Duration::from_secs(2)).await;
-        let waiting: Vec<_> = (0..3).map(|_| queue.sender.send(Box::new(|(): &mut ()| ()))).collect();
-        assert!(waiting.iter().all(Result::is_ok));
-        let refused = queue.run(|(): &mut ()| ()).await;
-        assert!(
-            matches!(refused, Err(HashError::Overloaded { retry_after }) if retry_after == Duration::from_secs(3)),
-            "{refused:?}"
-        );
+        let waiting: Vec<_> = (0..3).map(|_| queue.reserve().unwrap()).collect();
+        let after_3s = |refused: &HashError| refused.retry_after() == Some(Duration::from_secs(3));
+        assert!(queue.wait().is_err_and(|refused| after_3s(&refused)));
+        assert!(queue.reserve().is_err_and(|refused| after_3s(&refused)));
+        drop(waiting);
+        assert_eq!(queue.wait().unwrap(), Duration::ZERO, "and recovers");
         drop(release);
         holder.await.unwrap();
-        queue.mean.store(0, Ordering::Relaxed);
-        assert!(queue.run(|(): &mut ()| ()).await.is_ok(), "and recovers");
     }
 
     #[tokio::test]
     async fn whoever_goes_away_is_not_worked_for() {
         let (queue, release, holder) = busy(Duration::from_secs(60)).await;
         let (did, done) = mpsc::channel();
-        let mut departed = Box::pin(queue.run(move |(): &mut ()| did.send(()).unwrap()));
+        let mut departed = Box::pin(queue.run(queue.reserve().unwrap(), move |(): &mut ()| did.send(()).unwrap()));
         tokio::select! {
             biased;
             _ = &mut departed => panic!("the thread is busy"),
@@ -159,7 +179,7 @@ mod tests {
         }
         drop(release);
         holder.await.unwrap();
-        queue.run(|(): &mut ()| ()).await.unwrap();
+        queue.run(queue.reserve().unwrap(), |(): &mut ()| ()).await.unwrap();
         assert!(done.recv().is_err(), "the departed's work was dropped undone");
     }
 }

@@ -21,9 +21,8 @@ pub(crate) async fn run(config: &Config, path: &Path, encrypt: bool, json: bool)
     }
     let place = migrate::configured(config);
     let folder = DataFolder::at(&config.data);
-    if matches!(&place, Place::Sqlite(database) if !database.exists()) {
-        let shown = folder.path().display();
-        return Err(format!("there is no data in {shown}: name the server's data folder with --data").into());
+    if matches!(place, Place::Sqlite(_)) {
+        folder.expect_database()?;
     }
     let mut source = Whole::source(&place).await?;
     let file = unfinished(path)?;

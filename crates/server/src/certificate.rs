@@ -146,16 +146,24 @@ impl Validity {
         self.remind();
     }
 
-    /// Warns of a certificate that clients refuse, or soon will.
-    fn remind(&self) {
-        let Self { serial, not_before, not_after } = self;
+    /// What clients refuse of the certificate, or soon will.
+    pub fn concern(&self) -> Option<&'static str> {
         let now = SystemClock.now();
-        if now < *not_before {
-            tracing::warn!(serial, not_before = not_before.iso8601(), "the certificate is not valid yet");
-        } else if now > *not_after {
-            tracing::warn!(serial, not_after = not_after.iso8601(), "the certificate has expired");
-        } else if not_after.since(now) < NEAR {
-            tracing::warn!(serial, not_after = not_after.iso8601(), "the certificate expires soon");
+        if now < self.not_before {
+            Some("the certificate is not valid yet")
+        } else if now > self.not_after {
+            Some("the certificate has expired")
+        } else if self.not_after.since(now) < NEAR {
+            Some("the certificate expires soon")
+        } else {
+            None
+        }
+    }
+
+    fn remind(&self) {
+        if let Some(concern) = self.concern() {
+            let (not_before, not_after) = (self.not_before.iso8601(), self.not_after.iso8601());
+            tracing::warn!(serial = self.serial, not_before, not_after, "{concern}");
         }
     }
 }

@@ -37,6 +37,10 @@ pub(crate) enum Command {
     /// Look at the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Look for what keeps the server from working, or soon will
+    ///
+    /// Reads all of the database, and changes nothing. A running server goes on meanwhile.
+    Doctor,
     /// Copy the whole store into an empty one, from SQLite or PostgreSQL to SQLite or PostgreSQL, while nobody uses either
     ///
     /// Whichever of the two is not named is the configured store. Started again after it was broken off, it goes on where it was.
@@ -147,6 +151,7 @@ impl Cli {
                 set(&mut flags, "listen.metrics", listen.metrics.clone());
             }
             Command::Config(_)
+            | Command::Doctor
             | Command::MigrateStore(_)
             | Command::Backup { .. }
             | Command::Restore { .. }

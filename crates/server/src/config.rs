@@ -473,8 +473,21 @@ impl Config {
 
     /// Who may connect, as far as there is room.
     pub fn connections(&self) -> Arc<Connections> {
+        if let Some(lack) = self.lack_of_files() {
+            tracing::warn!("{lack}");
+        }
         let Bounds { connections, connections_per_source } = self.limits;
-        Connections::new(self.listen.header_timeout, make_room(connections), connections_per_source, self.proxies())
+        Connections::new(self.listen.header_timeout, connections.min(make_room()), connections_per_source, self.proxies())
+    }
+
+    /// What is wrong when there may be more connections than files may be open.
+    pub fn lack_of_files(&self) -> Option<String> {
+        let (wanted, room) = (self.limits.connections, make_room());
+        (room < wanted).then(|| {
+            format!(
+                "there is room for {room} connections, not for limits.connections = {wanted}: raise the limit of open files (ulimit -n, LimitNOFILE=)"
+            )
+        })
     }
 
     /// The master key, if it is configured.

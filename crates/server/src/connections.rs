@@ -206,19 +206,11 @@ impl Drop for Work {
     }
 }
 
-/// Has as many files opened as this process may, and says how many of `wanted` connections there is room for then.
-pub(crate) fn make_room(wanted: usize) -> usize {
+/// Has as many files opened as this process may, and says for how many connections there is room then.
+pub(crate) fn make_room() -> usize {
     let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
     // What cannot be raised stays as it is.
     let raised = setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).is_ok();
-    let Some(files) = (if raised { maximum } else { current }) else { return wanted };
-    let room = usize::try_from(files.saturating_sub(RESERVED_FILES).max(files / 2)).unwrap_or(usize::MAX);
-    if room < wanted {
-        tracing::warn!(
-            connections = room,
-            open_files = files,
-            "limits.connections is more than this process may open: raise its limit of open files (ulimit -n, LimitNOFILE=)"
-        );
-    }
-    room.min(wanted)
+    let Some(files) = (if raised { maximum } else { current }) else { return usize::MAX };
+    usize::try_from(files.saturating_sub(RESERVED_FILES).max(files / 2)).unwrap_or(usize::MAX)
 }

@@ -93,11 +93,35 @@ impl DataFolder {
         }
     }
 
+    /// Fails where there is no database: most likely the operator means another folder.
+    pub fn expect_database(&self) -> Result<(), Failure> {
+        if self.database().exists() {
+            return Ok(());
+        }
+        Err(format!("there is no data in {}: name the server's data folder with --data", self.0.display()).into())
+    }
+
     /// Makes the database's file, so that it and what the engine puts beside it can be read by their owner only.
     pub fn make_database(&self) -> Result<(), Failure> {
         let path = self.database();
         let made = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
         made.map(drop).context(|| format!("cannot make the database {}", path.display()))
+    }
+
+    /// Finds out whether something can be written in it, durably, and says how many bytes are free.
+    pub fn try_writing(&self) -> Result<u64, Failure> {
+        let mut file = unfinished(&self.database())?;
+        let written = file.write_all(&[0; 64 * 1024]).and_then(|()| file.as_file().sync_all());
+        let shown = self.0.display();
+        written.context(|| format!("nothing can be written in {shown}"))?;
+        let disk = rustix::fs::statvfs(&self.0).context(|| format!("cannot look at the disk of {shown}"))?;
+        Ok(disk.f_bavail * disk.f_frsize)
+    }
+
+    /// Whether others can look into it.
+    pub fn is_private(&self) -> Result<bool, Failure> {
+        let metadata = fs::metadata(&self.0).context(|| format!("cannot look at {}", self.0.display()))?;
+        Ok(metadata.permissions().mode() & 0o077 == 0)
     }
 
     fn check_private(&self, path: &Path) -> Result<(), Failure> {

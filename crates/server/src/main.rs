@@ -10,6 +10,7 @@ mod core;
 mod data_folder;
 mod dev;
 mod dev_certificate;
+mod doctor;
 mod failure;
 mod listeners;
 mod logging;
@@ -57,6 +58,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(_) => runtime.block_on(serve::run(config)),
         Command::Dev(_) => runtime.block_on(dev::run(config)),
         Command::Config(ConfigCommand::Check) => runtime.block_on(serve::check(config, cli.json)),
+        Command::Doctor => runtime.block_on(doctor::run(&config, cli.json)),
         Command::MigrateStore(wish) => runtime.block_on(unless_told(migrate::run(&config, &wish, cli.json))),
         Command::Backup { file, encrypt } => runtime.block_on(unless_told(backup::run(&config, &file, encrypt, cli.json))),
         Command::Restore { file } => runtime.block_on(unless_told(restore::run(&config, &file, cli.json))),

@@ -58,9 +58,8 @@ impl<'a> Executor<'a> {
             if UnixStream::connect(folder.socket()).await.is_ok() {
                 return Ok(Self::Server(folder));
             }
-            if command.only_reads() && config.store().is_none() && !folder.database().exists() {
-                let shown = folder.path().display();
-                return Err(format!("there is no data in {shown}: name the server's data folder with --data").into());
+            if command.only_reads() && config.store().is_none() {
+                folder.expect_database()?;
             }
             folder.make()?;
             if let Some(lock) = folder.try_lock()? {

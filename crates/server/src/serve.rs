@@ -228,7 +228,7 @@ fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Optio
     Ok(router)
 }
 
-fn load_certificate(config: &Config) -> Result<Option<Certificate>, Failure> {
+pub(crate) fn load_certificate(config: &Config) -> Result<Option<Certificate>, Failure> {
     let listen = &config.listen;
     match (listen.https.0.is_empty(), &listen.cert, &listen.key) {
         (true, None, None) => Ok(None),

@@ -249,6 +249,28 @@ impl Whole {
         Ok(self.check(rows)?.unsigned_abs())
     }
 
+    /// What is damaged, in the engine's words: pages, indexes, references. It reads everything there is.
+    ///
+    /// # Errors
+    /// [`CopyError`], when it is so damaged that it cannot be looked at.
+    pub async fn damage(&mut self) -> Result<Vec<String>, CopyError> {
+        if self.connection.backend_name() == postgres::POSTGRES {
+            let query = "SELECT 'checksum failures: ' || checksum_failures FROM pg_stat_database \
+                         WHERE datname = current_database() AND checksum_failures > 0";
+            let found = sqlx::query_scalar(query).fetch_all(&mut self.connection).await;
+            return self.check(found);
+        }
+        let found = sqlx::query_scalar("PRAGMA integrity_check(10)").fetch_all(&mut self.connection);
+        let found: Result<Vec<String>, _> = found.await;
+        let mut found = self.check(found)?;
+        found.retain(|line| line != "ok");
+        let broken = "SELECT 'row ' || COALESCE(rowid, '?') || ' of ' || \"table\" || ' refers to nothing in ' || parent \
+                      FROM pragma_foreign_key_check LIMIT 10";
+        let broken: Result<Vec<String>, _> = sqlx::query_scalar(broken).fetch_all(&mut self.connection).await;
+        found.extend(self.check(broken)?);
+        Ok(found)
+    }
+
     /// The fingerprint of the master key that its secrets are sealed under.
     ///
     /// # Errors
