@@ -30,10 +30,37 @@ pub(crate) struct Wish {
     json: bool,
 }
 
+/// How much of this machine its load generator leaves to the server: elsewhere, clients have machines of their own.
+struct Left {
+    begun: Instant,
+    used: f64,
+}
+
+impl Left {
+    fn start() -> Outcome<Self> {
+        Ok(Self { begun: Instant::now(), used: Self::used()? })
+    }
+
+    /// The processors' time since the start, without what this process has used, in seconds.
+    fn seconds(&self) -> Outcome<f64> {
+        let processors = std::thread::available_parallelism()?.get() as f64;
+        Ok(processors * self.begun.elapsed().as_secs_f64() - (Self::used()? - self.used))
+    }
+
+    /// How much time of processors this process has used, in seconds.
+    fn used() -> Outcome<f64> {
+        let stat = std::fs::read_to_string("/proc/self/stat")?;
+        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+        // User and system; Linux counts in hundredths of a second for whoever asks.
+        Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
+    }
+}
+
 /// What became of logins.
-#[derive(Default)]
 struct Outcomes {
     succeeded: u32,
+    /// The processors' time that was left for them, in seconds.
+    left: f64,
     refused: Vec<Duration>,
 }
 
@@ -50,11 +77,24 @@ pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
     let part = Duration::from_secs(wish.seconds);
     // The first part warms up: everybody is known there afterwards.
     saturate(&callers, part).await?;
-    let capacity = f64::from(saturate(&callers, part).await?) / part.as_secs_f64();
+    let clock = Left::start()?;
+    let succeeded = f64::from(saturate(&callers, part).await?);
+    let (capacity, capacity_left) = (succeeded / part.as_secs_f64(), succeeded / clock.seconds()?);
     let offered = capacity * f64::from(wish.times);
     let outcomes = flood(&callers, offered, part).await?;
-    let goodput = f64::from(outcomes.succeeded) / part.as_secs_f64();
-    tell(wish, &server, idle, capacity, offered, goodput, outcomes.refused)
+    let succeeded = f64::from(outcomes.succeeded);
+    let rates =
+        Rates { capacity, offered, goodput: succeeded / part.as_secs_f64(), ratio: succeeded / outcomes.left / capacity_left };
+    tell(wish, &server, idle, &rates, outcomes.refused)
+}
+
+/// Logins a second.
+struct Rates {
+    capacity: f64,
+    offered: f64,
+    goodput: f64,
+    /// Goodput to capacity, of the processors' time that was left for either.
+    ratio: f64,
 }
 
 /// Logins one after another by a few clients, which is as many as can be hashed; how many succeeded.
@@ -93,7 +133,8 @@ fn at_home(callers: &[Caller], login: usize) -> (Caller, i64) {
 
 /// So many logins a second, whether or not those before are answered.
 async fn flood(callers: &[Caller], per_second: f64, part: Duration) -> Outcome<Outcomes> {
-    let begun = Instant::now();
+    let clock = Left::start()?;
+    let begun = clock.begun;
     let mut logins = JoinSet::new();
     let all = (per_second * part.as_secs_f64()) as u32;
     for login in 0..all {
@@ -106,7 +147,7 @@ async fn flood(callers: &[Caller], per_second: f64, part: Duration) -> Outcome<O
             Outcome::Ok((due, Instant::now(), answered?.0))
         });
     }
-    let mut outcomes = Outcomes::default();
+    let mut outcomes = Outcomes { succeeded: 0, left: clock.seconds()?, refused: Vec::new() };
     while let Some(login) = logins.join_next().await {
         match login?? {
             // Of those that still wait at the end, the time is not in the account.
@@ -118,15 +159,7 @@ async fn flood(callers: &[Caller], per_second: f64, part: Duration) -> Outcome<O
     Ok(outcomes)
 }
 
-fn tell(
-    wish: &Wish,
-    server: &Serving,
-    idle: u64,
-    capacity: f64,
-    offered: f64,
-    goodput: f64,
-    refused: Vec<Duration>,
-) -> Outcome<()> {
+fn tell(wish: &Wish, server: &Serving, idle: u64, rates: &Rates, refused: Vec<Duration>) -> Outcome<()> {
     let (_, peak) = server.memory()?;
     let threads = u64::try_from(std::thread::available_parallelism()?.get())?;
     let bound = idle + (threads * 19 + 64) * 1024;
@@ -135,7 +168,7 @@ fn tell(
         return Err("nothing was refused: it was no overload".into());
     }
     let refusal = Latency::of(refused);
-    let ratio = goodput / capacity;
+    let Rates { capacity, offered, goodput, ratio } = rates;
     if wish.json {
         let told = json!({
             "capacity": capacity, "offered": offered, "goodput": goodput, "ratio": ratio, "refused": count,
@@ -143,7 +176,9 @@ fn tell(
         });
         println!("{told}");
     } else {
-        println!("logins/s: {capacity:.0} can be hashed, {offered:.0} sent, {goodput:.0} succeed: {ratio:.2} of what can be");
+        println!(
+            "logins/s: {capacity:.0} can be hashed, {offered:.0} sent, {goodput:.0} succeed: {ratio:.2} of what can be in the time that the senders leave"
+        );
         println!("refused: {count}, p50 {:.1} ms, p99 {:.1} ms", refusal.p50 as f64 / 1e3, refusal.p99 as f64 / 1e3);
         println!("memory: idle {} MiB, peak {} MiB; bound {} MiB", idle / 1024, peak / 1024, bound / 1024);
     }

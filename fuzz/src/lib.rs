@@ -5,8 +5,8 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use account::{
-    ApplicationSecret, Core, DeliveryError, Details, DeviceKind, GatewayKind, MasterKey, Message, NewAccount,
-    Notifier, ObjectId, Origin, Password, Ports, Profile, Rules, Standing, SystemClock, SystemRng,
+    ApplicationSecret, Core, DeliveryError, Details, DeviceKind, GatewayKind, MasterKey, Message, NewAccount, Notifier, ObjectId,
+    Origin, Password, Ports, Profile, Rules, Standing, SystemClock, SystemRng,
 };
 use argon::{Cost, Hasher};
 use axum::Router;
@@ -46,11 +46,7 @@ impl Notifier for Nowhere {
 
 /// A hasher of the lowest cost.
 pub fn hasher() -> Hasher {
-    let settings = argon::Settings {
-        cost: Cost { memory_kib: 8, iterations: 1 },
-        threads: 1,
-        max_wait: Duration::from_secs(60),
-    };
+    let settings = argon::Settings { cost: Cost { memory_kib: 8, iterations: 1 }, threads: 1, max_wait: Duration::from_secs(60) };
     Hasher::start(settings, MasterKey::draw(&SystemRng).pepper(), Arc::new(SystemRng)).expect("Argon2 knows the cost")
 }
 

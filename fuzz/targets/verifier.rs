@@ -8,14 +8,8 @@ use argon::Hasher;
 use fuzz::{RUNTIME, choose, hasher};
 use libfuzzer_sys::fuzz_target;
 
-const SCHEMES: [Scheme; 6] = [
-    Scheme::Own,
-    Scheme::Sha256OfDigest,
-    Scheme::Bcrypt,
-    Scheme::BcryptOfDigest,
-    Scheme::Argon2,
-    Scheme::Argon2OfDigest,
-];
+const SCHEMES: [Scheme; 6] =
+    [Scheme::Own, Scheme::Sha256OfDigest, Scheme::Bcrypt, Scheme::BcryptOfDigest, Scheme::Argon2, Scheme::Argon2OfDigest];
 
 static HASHER: LazyLock<Hasher> = LazyLock::new(hasher);
 

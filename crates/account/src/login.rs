@@ -247,6 +247,10 @@ impl Core {
     /// # Errors
     /// [`LoginError`], the first that applies.
     pub async fn login(&self, login: &Login) -> Result<LoggedIn, LoginError> {
+        if let Credential::Password(_) = login.credential {
+            // Nothing is looked up for whoever cannot be served.
+            self.hasher.wait()?;
+        }
         let device = self.admit(&login.caller).await?;
         let mut account = self.locate(login).await?;
         self.refuse_replay(login).await?;
