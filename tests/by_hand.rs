@@ -4,6 +4,7 @@
 mod guessing;
 #[path = "support/postgres.rs"]
 mod postgres;
+mod races;
 mod session_life;
 #[path = "support/world.rs"]
 mod world;

@@ -79,6 +79,14 @@ pub struct AuditQuery {
     pub since: Option<Timestamp>,
 }
 
+impl Deed {
+    /// The same without who did it, and where.
+    #[must_use]
+    pub fn of_nobody(self) -> Self {
+        Self { account: None, identifier: None, audience: None, origin: None, ..self }
+    }
+}
+
 /// Refusals that wait to be written.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals(Mutex<Waiting>);
@@ -152,15 +160,8 @@ impl Core {
             entries.push(self.entry(at, deed, times).await?);
         }
         if left_out > 0 {
-            let deed = Deed {
-                what: "audit".into(),
-                outcome: "refusals for which there was no room".into(),
-                refused: true,
-                account: None,
-                identifier: None,
-                audience: None,
-                origin: None,
-            };
+            let (what, outcome) = ("audit".into(), "refusals for which there was no room".into());
+            let deed = Deed { what, outcome, refused: true, account: None, identifier: None, audience: None, origin: None };
             entries.push(self.entry(self.clock.now(), deed, left_out).await?);
         }
         self.store.append_audit(&entries).await

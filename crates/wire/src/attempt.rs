@@ -112,7 +112,9 @@ impl Attempt {
     pub fn failed(&self, reason: &dyn Display, our_fault: bool) {
         let (identifier, ms, outcome) = (self.who(), self.milliseconds(), reason.to_string());
         if let Some((core, _)) = &self.recorder {
-            core.note_refusal(self.deed(outcome.clone(), true));
+            let deed = self.deed(outcome.clone(), true);
+            // What the server does not bring about is nobody's deed, and may befall everybody at once.
+            core.note_refusal(if our_fault { deed.of_nobody() } else { deed });
         }
         if our_fault {
             self.count("failure", "failed");
