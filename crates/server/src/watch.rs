@@ -214,6 +214,15 @@ fn set(name: &'static str, value: impl TryInto<i64>) {
 fn describe() {
     describe_counter!("hearthgate_requests_total", "Calls, by dialect, endpoint and how they ended");
     describe_histogram!("hearthgate_request_duration_seconds", Unit::Seconds, "How long calls took, by dialect and endpoint");
+    describe_gauge!("hearthgate_connections", "Connections of clients, watchers and operators");
+    describe_counter!(
+        "hearthgate_connections_refused_total",
+        "Connections for which there was no room, from their source or in all"
+    );
+    describe_counter!(
+        "hearthgate_connections_dismissed_total",
+        "Connections that kept the server waiting and made room for others"
+    );
     describe_gauge!("hearthgate_hash_queue_length", "Passwords that wait to be hashed");
     describe_gauge!("hearthgate_hash_expected_wait_seconds", Unit::Seconds, "How long the next password is expected to wait");
     describe_gauge!("hearthgate_hash_threads", "Threads that hash");
@@ -242,6 +251,10 @@ fn describe() {
 fn begin_at_zero() {
     gauge!("hearthgate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
     counter!("hearthgate_hash_refused_total").increment(0);
+    counter!("hearthgate_connections_dismissed_total").increment(0);
+    for reason in ["source", "all"] {
+        counter!("hearthgate_connections_refused_total", "reason" => reason).increment(0);
+    }
     for kind in ["unavailable", "contended", "failed", "inconsistent"] {
         counter!("hearthgate_store_errors_total", "kind" => kind).increment(0);
     }
