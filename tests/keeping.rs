@@ -68,7 +68,7 @@ fn rows_of(table: &str, sums: &Value) -> u64 {
 }
 
 /// What somebody has who uses a server: tokens, a cube, codes that were sent.
-struct Life {
+pub struct Life {
     access: String,
     refresh: String,
     codes: Vec<(String, String)>,
@@ -76,7 +76,7 @@ struct Life {
 }
 
 impl Life {
-    async fn begin(server: &Server) -> Self {
+    pub async fn begin(server: &Server) -> Self {
         let app = App::new(server);
         Fantem::new(server).login(&[]).await;
         let mut codes = Vec::new();
@@ -88,8 +88,13 @@ impl Life {
         Self { access: login.text("/at"), refresh: login.text("/rt"), codes, contents: server.contents() }
     }
 
+    /// Others have been busy: what is there now is to be there at the other server.
+    pub fn looks_around(&mut self, server: &Server) {
+        self.contents = server.contents();
+    }
+
     /// The same person at another server, who notices nothing.
-    async fn goes_on(&mut self, server: &Server) {
+    pub async fn goes_on(&mut self, server: &Server) {
         let app = App::new(server);
         assert_eq!(server.contents(), self.contents);
         let profile = app.get("/v2/user/profile", "", &format!("Bearer {}", self.access)).await;
@@ -100,7 +105,7 @@ impl Life {
         let body = json!({ "email": email, "phoneNumber": "", "verificationCode": code, "password": "correct horse battery" });
         assert_eq!(app.v8("/api/user/register", body).await.body["user"]["email"], email, "the code from before");
         assert_eq!(Fantem::new(server).login(&[]).await.body["code"], 1, "with the cube that is bound to somebody");
-        self.contents = server.contents();
+        self.looks_around(server);
     }
 }
 

@@ -28,6 +28,7 @@ mod geoip;
 mod hostile_http;
 mod import;
 mod keeping;
+mod keys;
 mod lives;
 mod log;
 mod messages;

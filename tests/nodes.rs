@@ -1,16 +1,21 @@
 //! Several nodes on one database, which do not talk to one another.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::cluster::Postgres;
+use crate::keeping::folder_with_key_of;
 use crate::support::app::App;
 use crate::support::calls::md5;
 use crate::support::guard::Guard;
-use crate::support::server::{hearthgate, run};
-use crate::support::{Answer, Fantem, Server, postgres};
+use crate::support::server::{hearthgate, operate, run};
+use crate::support::{Answer, Fantem, Server, client, postgres};
+use crate::watching::until;
 
 const KEY: &str = "ab3f0bfa1c1d0e7e9a6f5d4c3b2a190817263544536271809f8e7d6c5b4a3928";
 const PHONE: &str = "+8613123456789";
@@ -344,4 +349,46 @@ fn a_database_proves_who_it_is() {
         assert!(!worked && said.starts_with("hearthgate: cannot open the database postgres://127.0.0.1/postgres: "), "{said}");
         assert_eq!(said.lines().count(), 1, "{said}");
     }
+}
+
+/// The key is rotated on one node. Another one that has the next key already takes it up, and refuses nobody meanwhile; one that has not
+/// says that it cannot serve, until it is given the key.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rotation_reaches_every_node() {
+    let database = database("rotation");
+    let settings = [("HEARTHGATE_STORE", &*database), ("HEARTHGATE_HASH__MAX_WAIT", "10m")];
+    let first = Server::dev_with(&settings);
+    let [second, third] = [(); 2].map(|()| Server::dev_in(folder_with_key_of(&first.folder()), &settings));
+    first.operate(&["key", "draw"]);
+    let next = second.data().join("master.key.next");
+    std::fs::copy(first.data().join("master.key.next"), &next).unwrap();
+    second.log.wait_for(|line| line.contains("the next master key is there"));
+
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut logins = JoinSet::new();
+    for node in [&first, &second] {
+        let (app, stop) = (App::new(node), Arc::clone(&stop));
+        logins.spawn(async move {
+            while !stop.load(Ordering::Relaxed) {
+                log_in(&app).await;
+            }
+        });
+    }
+    let data = first.data();
+    tokio::task::spawn_blocking(move || operate(&data, &["key", "rotate"], "")).await.unwrap();
+    second.log.wait_for(|line| line.contains("the master key was rotated"));
+    stop.store(true, Ordering::Relaxed);
+    logins.join_all().await;
+    let key = |node: &Server| std::fs::read_to_string(node.data().join("master.key")).unwrap();
+    until(|| async { key(&second) }, |found| *found == key(&first)).await;
+
+    let ready = || async { client().get(format!("{}/health/ready", third.http)).send().await.unwrap().status() };
+    until(ready, |status| *status == 503).await;
+    third.log.wait_for(|line| line.contains("the master key is not the one"));
+    std::fs::copy(first.data().join("master.key"), third.data().join("master.key.next")).unwrap();
+    until(ready, |status| *status == 200).await;
+    for node in [&first, &second, &third] {
+        log_in(&App::new(node)).await;
+    }
+    assert_eq!(key(&third), key(&first));
 }

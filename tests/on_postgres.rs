@@ -23,6 +23,7 @@ mod forward_auth;
 mod geoip;
 mod import;
 mod keeping;
+mod keys;
 mod lives;
 mod log;
 mod messages;

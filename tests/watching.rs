@@ -42,7 +42,7 @@ async fn scrape(server: &Server) -> String {
 }
 
 /// Asks again and again until the answer `is_it`, and returns it.
-async fn until<T, F: Future<Output = T>>(ask: impl Fn() -> F, is_it: impl Fn(&T) -> bool) -> T {
+pub async fn until<T, F: Future<Output = T>>(ask: impl Fn() -> F, is_it: impl Fn(&T) -> bool) -> T {
     let asked = tokio::time::timeout(PATIENCE, async {
         let mut every = tokio::time::interval(Duration::from_millis(50));
         loop {

@@ -36,5 +36,5 @@ fn check(row: &Row, regions: &[Region]) -> Result<(), String> {
     let (line, again) = again.expect("one row");
     let again = again.expect("what was read is read again");
     assert_eq!((line, serde_json::to_vec(&again).ok()), (1, Some(written)));
-    row.newcomer(regions, "the key's fingerprint").map(drop)
+    row.newcomer(regions).map(drop)
 }

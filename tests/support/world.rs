@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use account::{
-    ApplicationSecret, Authenticated, Clock, Core, DeliveryError, Details, MasterKey, Message, NewAccount, Notice, Notifier,
-    ObjectId, Password, Ports, Profile, Rules, Standing, SystemRng, Timestamp,
+    ApplicationSecret, Authenticated, Clock, Core, DeliveryError, Details, Keys, MasterKey, Message, NewAccount, Notice,
+    Notifier, ObjectId, Password, Ports, Profile, Rules, Standing, SystemRng, Timestamp,
 };
 use argon::{Cost, Hasher, Settings};
 use hmac::{Hmac, KeyInit, Mac};
@@ -53,14 +53,14 @@ pub fn password(text: &str) -> Password {
 
 impl ByHand {
     pub fn new(store: &SqlStore, throttle: Rules) -> Self {
-        let key = MasterKey::draw(&SystemRng);
+        let keys = Arc::new(Keys::only(MasterKey::draw(&SystemRng)));
         let cost = Cost { memory_kib: 8, iterations: 1 };
         let hashing = Settings { cost, threads: 1, max_wait: Duration::from_secs(60) };
         let clock = Arc::new(HandClock(AtomicI64::new(0)));
         let mailbox = Arc::new(Mailbox::default());
         let ports = Ports {
             store: Arc::new(store.clone()),
-            hasher: Arc::new(Hasher::start(hashing, key.pepper(), Arc::new(SystemRng)).unwrap()),
+            hasher: Arc::new(Hasher::start(hashing, keys.clone(), Arc::new(SystemRng)).unwrap()),
             clock: clock.clone(),
             rng: Arc::new(SystemRng),
             notifier: mailbox.clone(),
@@ -74,7 +74,7 @@ impl ByHand {
             audit_keep: Duration::from_hours(24),
             uniform_errors: false,
         };
-        Self { core: Core::new(ports, settings, key), clock, mailbox }
+        Self { core: Core::new(ports, settings, keys), clock, mailbox }
     }
 
     /// Makes an application.

@@ -4,7 +4,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use zeroize::Zeroizing;
 
-use crate::master_key::{MasterKey, Sealed};
+use crate::keys::Keys;
+use crate::master_key::Sealed;
 use crate::random::{self, Rng};
 use crate::text::{Malformed, plain, text_type};
 use crate::time::Timestamp;
@@ -89,16 +90,16 @@ impl ApplicationSecret {
         std::str::from_utf8(&self.0).unwrap_or_default()
     }
 
-    pub(crate) fn seal(&self, key: &MasterKey, rng: &dyn Rng, owner: &ApplicationId) -> Sealed {
-        key.seal(rng, owner.as_str(), &self.0)
+    pub(crate) fn seal(&self, keys: &Keys, rng: &dyn Rng, owner: &ApplicationId) -> Sealed {
+        keys.seal(rng, owner.as_str(), &self.0)
     }
 
     /// Opens `application`'s secret.
     ///
     /// # Errors
     /// [`Malformed`] when it was sealed under another master key.
-    pub(crate) fn open(key: &MasterKey, application: &Application) -> Result<Self, Malformed> {
-        key.open(application.id.as_str(), &application.secret).map(Self)
+    pub(crate) fn open(keys: &Keys, application: &Application) -> Result<Self, Malformed> {
+        keys.open(application.id.as_str(), &application.secret).map(Self)
     }
 
     /// Whether `signature` is the HMAC-SHA256 of `message` under this secret, compared in constant time (`ewelink-v8` §1).

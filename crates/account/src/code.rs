@@ -195,7 +195,7 @@ impl Core {
             language: Language::of(own_language.or(wanted.language.as_deref())),
             notice: Notice::Code { purpose: *purpose, code: Confidential(code.clone()), lifetime: sending.lifetime },
         };
-        let hash = self.key.code_hash(*purpose, to, &code);
+        let hash = self.keys.current().code_hash(*purpose, to, &code);
         let code = NewCode { purpose: *purpose, hash: &hash, expires_at: now.plus(sending.lifetime) };
         let queued = self.queue(&message, sending.lifetime, true);
         let mailing = Mailing { address: to, code: Some(code), link: None, message: &queued, limits: sending.limits, now };
@@ -261,10 +261,9 @@ impl Core {
         code: &str,
     ) -> Result<ProvenCode, CodeError> {
         let stored = self.store.take_try(purpose, address, TRIES).await?.ok_or(CodeError::Wrong)?;
-        let hash = self.key.code_hash(purpose, address, code);
-        if !bool::from(hash.as_bytes().ct_eq(stored.hash.as_bytes())) {
-            return Err(CodeError::Wrong);
-        }
+        // It may have been sent before the key was rotated.
+        let is_stored = |hash: &String| bool::from(hash.as_bytes().ct_eq(stored.hash.as_bytes()));
+        let hash = self.keys.find(|key| Some(key.code_hash(purpose, address, code)).filter(is_stored)).ok_or(CodeError::Wrong)?;
         if stored.used {
             return Err(CodeError::Used);
         }

@@ -9,7 +9,7 @@ use crate::audit::Refusals;
 use crate::directory::Directory;
 use crate::hasher::PasswordHasher;
 use crate::identifier::Identifier;
-use crate::master_key::MasterKey;
+use crate::keys::Keys;
 use crate::message::Notifier;
 use crate::random::Rng;
 use crate::region::Region;
@@ -28,7 +28,7 @@ pub struct Core {
     pub(crate) notifier: Arc<dyn Notifier>,
     pub(crate) directory: Option<Arc<dyn Directory>>,
     pub(crate) settings: Settings,
-    pub(crate) key: MasterKey,
+    pub(crate) keys: Arc<Keys>,
     /// Who waits for the same lane on this node.
     pub(crate) turns: Arc<Turns>,
     /// Refusals that wait to be written into the audit trail.
@@ -109,10 +109,10 @@ pub enum AuthenticateError {
 impl Core {
     /// Puts the core together with its ports.
     #[must_use]
-    pub fn new(ports: Ports, settings: Settings, key: MasterKey) -> Self {
+    pub fn new(ports: Ports, settings: Settings, keys: Arc<Keys>) -> Self {
         let Ports { store, hasher, clock, rng, notifier, directory } = ports;
         let turns = Arc::<Turns>::default();
-        Self { store, hasher, clock, rng, notifier, directory, settings, key, turns, refusals: Refusals::default() }
+        Self { store, hasher, clock, rng, notifier, directory, settings, keys, turns, refusals: Refusals::default() }
     }
 
     /// The clock that decides.
@@ -143,7 +143,7 @@ impl Core {
         if !application.enabled {
             return Err(AuthenticateError::Disabled);
         }
-        let secret = ApplicationSecret::open(&self.key, &application).map_err(AuthenticateError::Sealed)?;
+        let secret = ApplicationSecret::open(&self.keys, &application).map_err(AuthenticateError::Sealed)?;
         let signed = messages.iter().any(|message| secret.signed(message.as_ref(), signature));
         if signed { Ok(Authenticated(application)) } else { Err(AuthenticateError::Signature) }
     }

@@ -107,12 +107,13 @@ impl Core {
     /// The region, served by another store, that has an identifier.
     pub(crate) async fn elsewhere(&self, identifier: &Identifier) -> Result<Option<Region>, StoreError> {
         let Some(directory) = &self.directory else { return Ok(None) };
-        let region = directory.region_of(&DirectoryKey::of(identifier, &self.key)).await?;
+        let region = directory.region_of(&DirectoryKey::of(identifier, &self.keys.first())).await?;
         Ok(region.filter(|region| !self.serves(region)))
     }
 
     fn directory_keys(&self, account: &Account) -> Vec<DirectoryKey> {
-        let mut keys: Vec<_> = account.identifiers().map(|identifier| DirectoryKey::of(&identifier, &self.key)).collect();
+        let first = self.keys.first();
+        let mut keys: Vec<_> = account.identifiers().map(|identifier| DirectoryKey::of(&identifier, &first)).collect();
         // In one order everywhere, so that two claims never wait for each other.
         keys.sort();
         keys
@@ -130,7 +131,7 @@ impl Core {
         let Some(directory) = &self.directory else { return };
         for identifier in account.identifiers() {
             let free = self.store.account_named(&identifier).await.is_ok_and(|holder| holder.is_none());
-            let key = DirectoryKey::of(&identifier, &self.key);
+            let key = DirectoryKey::of(&identifier, &self.keys.first());
             if free && let Err(error) = directory.release(&[key], &account.region, at).await {
                 tracing::warn!(%error, "cannot give a claim in the directory back");
             }
@@ -203,8 +204,7 @@ impl Core {
 
     /// From the first step on nobody logs in here, and from the second on there: at no time in both.
     async fn move_across(&self, account: &Account, region: &Region, there: &dyn Store) -> Result<Account, MoveError> {
-        let ours = self.key.fingerprint();
-        if there.key_fingerprint(&ours).await? != ours {
+        if !self.shares_key(account, there).await? {
             return Err(MoveError::OtherKey);
         }
         // A move that was interrupted has set the region already.
@@ -225,6 +225,17 @@ impl Core {
             None => None,
         };
         arrived.ok_or_else(|| OperatorError::NotFound(format!("such account in region {region} any more")).into())
+    }
+
+    /// Whether the other store is under the same master key, and knows the one that the account's verifier is peppered by.
+    async fn shares_key(&self, account: &Account, there: &dyn Store) -> Result<bool, StoreError> {
+        let ours = self.keys.fingerprint();
+        if there.key_fingerprint(&ours).await? != ours {
+            return Ok(false);
+        }
+        let pepper = self.hasher.pepper_of(&account.verifier).map(hex::encode);
+        let former = there.keys().await?.former;
+        Ok(pepper.is_none_or(|pepper| pepper == ours || former.iter().any(|key| key.fingerprint == pepper)))
     }
 
     async fn leave_region(&self, account: &Account, region: &Region) -> Result<(), OperatorError> {

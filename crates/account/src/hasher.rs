@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use crate::keys::PepperName;
 use crate::password::{Candidate, PasswordDigest, Verifier};
 
 /// Makes and checks verifiers. Hashing is the scarce resource: an implementation bounds how many wait for it.
@@ -41,6 +42,9 @@ pub trait PasswordHasher: Send + Sync {
     /// [`HashError::Overloaded`].
     fn reserve(&self) -> Result<Place, HashError>;
 
+    /// The name of the pepper in `verifier`, which is its master key's fingerprint; `None` where no pepper is.
+    fn pepper_of(&self, verifier: &Verifier) -> Option<PepperName>;
+
     /// Checks a password against `verifier`. `None` stands for an account that does not exist: it costs the same and is never right.
     ///
     /// # Errors
@@ -74,7 +78,7 @@ pub enum Verdict {
     Wrong,
     /// The password.
     Right,
-    /// The password, but its verifier was made with other parameters than are used today.
+    /// The password, but its verifier was made with other parameters or another pepper than are used today.
     RightButOutdated,
 }
 

@@ -148,12 +148,6 @@ impl Core {
         self.store.imported_up_to(source).await
     }
 
-    /// Tells a key apart from others: verifiers that were exported are good under the same one only.
-    #[must_use]
-    pub fn key_fingerprint(&self) -> String {
-        self.key.fingerprint()
-    }
-
     fn check_newcomer(&self, newcomer: &Newcomer) -> Result<(), Refused> {
         let mut identifiers = newcomer.identifiers().peekable();
         identifiers.peek().ok_or(Refused::Nameless)?;

@@ -23,6 +23,9 @@ const NONCE: usize = 24;
 pub struct MasterKey(SecretBox<[u8; 32]>);
 
 impl MasterKey {
+    /// The length of a fingerprint, in bytes.
+    pub const FINGERPRINT: usize = 8;
+
     /// Draws a new key.
     pub fn draw(rng: &dyn Rng) -> Self {
         Self(SecretBox::new(Box::new(random::bytes(rng))))
@@ -45,15 +48,35 @@ impl MasterKey {
     }
 
     /// The secret that goes into every verifier besides the password.
-    #[must_use]
-    pub fn pepper(&self) -> SecretBox<[u8; 32]> {
+    pub(crate) fn pepper(&self) -> SecretBox<[u8; 32]> {
         SecretBox::new(Box::new(self.derive("pepper")))
     }
 
-    /// Tells keys apart without revealing them: a store remembers it, to refuse a key that is not its own.
+    /// Tells keys apart without revealing them: a store remembers it, to refuse a key that is not its own. In hex.
     #[must_use]
     pub fn fingerprint(&self) -> String {
-        hex::encode(&self.derive("fingerprint")[..8])
+        hex::encode(self.fingerprint_bytes())
+    }
+
+    pub(crate) fn fingerprint_bytes(&self) -> [u8; Self::FINGERPRINT] {
+        *self.derive("fingerprint").first_chunk().expect("a MAC is longer than that")
+    }
+
+    /// Whether the two are the same key.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        self.fingerprint_bytes() == other.fingerprint_bytes()
+    }
+
+    /// Seals another key.
+    pub(crate) fn seal_key(&self, rng: &dyn Rng, other: &Self) -> Sealed {
+        self.seal(rng, &other.fingerprint(), other.0.expose_secret())
+    }
+
+    /// Opens the key with this fingerprint.
+    pub(crate) fn open_key(&self, fingerprint: &str, sealed: &Sealed) -> Result<Self, Malformed> {
+        let opened = self.open(fingerprint, sealed)?;
+        let key: &[u8; 32] = opened.as_slice().try_into().map_err(|_| Malformed("is no key"))?;
+        Ok(Self(SecretBox::new(Box::new(*key))))
     }
 
     /// Seals `secret`. It can only be opened for the same `owner`, so that a sealed secret cannot be moved to another row.

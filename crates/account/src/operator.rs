@@ -99,7 +99,7 @@ impl Core {
     ) -> Result<(Application, ApplicationSecret), OperatorError> {
         let id = id.unwrap_or_else(|| ApplicationId::draw(self.rng()));
         let secret = secret.unwrap_or_else(|| ApplicationSecret::draw(self.rng()));
-        let sealed = secret.seal(&self.key, self.rng(), &id);
+        let sealed = secret.seal(&self.keys, self.rng(), &id);
         let name = name.unwrap_or_else(|| id.to_string());
         let application = Application { id, name, secret: sealed, profile, enabled: true, created_at: self.clock.now() };
         let what = format!("application {}", application.id);

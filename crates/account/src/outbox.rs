@@ -50,7 +50,7 @@ impl Core {
         let created_at = self.clock.now();
         let id = ObjectId::draw(self.rng());
         let plain = serde_json::to_vec(message).expect("a message is plain data");
-        let sealed = self.key.seal(self.rng(), id.as_str(), &plain);
+        let sealed = self.keys.seal(self.rng(), id.as_str(), &plain);
         let due_at = Some(if now { created_at.plus(LEASE) } else { created_at });
         let expires_at = created_at.plus(useful);
         Queued {
@@ -112,7 +112,7 @@ impl Core {
     }
 
     fn message(&self, queued: &Queued) -> Result<Message, &'static str> {
-        let plain = self.key.open(queued.id.as_str(), &queued.sealed).map_err(|wrong| wrong.0)?;
+        let plain = self.keys.open(queued.id.as_str(), &queued.sealed).map_err(|wrong| wrong.0)?;
         serde_json::from_slice(&plain).map_err(|_| "is of another version")
     }
 

@@ -8,6 +8,7 @@ use crate::account::Account;
 use crate::audit::Deed;
 use crate::core::Core;
 use crate::login::{ATTEMPTS, unsteady};
+use crate::master_key::MasterKey;
 use crate::origin::Origin;
 use crate::random;
 use crate::session::{Session, Terms, Tokens};
@@ -112,7 +113,7 @@ impl Core {
             return Err(RefreshError::Expired);
         }
         let salt = hex::encode(random::bytes::<16>(self.rng()));
-        let tokens = self.derive(refresh, &salt);
+        let tokens = refresh.derive(&self.keys.current(), &salt);
         let spent = SpentToken {
             hash: session.refresh_hash.clone(),
             access: session.access_hash.clone(),
@@ -140,8 +141,14 @@ impl Core {
         spent: &SpentToken,
     ) -> Result<(Session, Tokens), RefreshError> {
         let in_time = refresh.terms.repeatable.is_some_and(|span| self.clock.now() <= spent.spent_at.plus(span));
-        if in_time && session.refresh_hash == spent.successor {
-            return Ok((session, self.derive(refresh, &spent.salt)));
+        // It may have been used before the key was rotated.
+        let is_successor = |tokens: &Tokens| tokens.refresh.hash() == session.refresh_hash;
+        let tokens = || self.keys.find(|key| Some(refresh.derive(key, &spent.salt)).filter(is_successor));
+        if in_time
+            && session.refresh_hash == spent.successor
+            && let Some(tokens) = tokens()
+        {
+            return Ok((session, tokens));
         }
         self.store.end_session(&session.id, EndReason::TokenReused, self.clock.now()).await?;
         let deed = Deed {
@@ -156,10 +163,12 @@ impl Core {
         self.record(deed).await?;
         Err(RefreshError::Reused)
     }
+}
 
-    /// The pair that follows the token: the same for the same salt.
-    fn derive(&self, refresh: &Refresh<'_>, salt: &str) -> Tokens {
-        let token = |label| Token::derive(&self.key, label, salt, refresh.token, refresh.terms.token_length);
+impl Refresh<'_> {
+    /// The pair that follows the token: the same for the same salt and key.
+    fn derive(&self, key: &MasterKey, salt: &str) -> Tokens {
+        let token = |label| Token::derive(key, label, salt, self.token, self.terms.token_length);
         Tokens { access: token("access"), refresh: token("refresh") }
     }
 }

@@ -11,7 +11,7 @@ use crate::random::{self, Rng};
 
 /// What a sealed stream begins with; the fingerprint of its key and a nonce follow.
 const MAGIC: &[u8; 20] = b"hearthgate sealed 1\n";
-const FINGERPRINT: usize = 16;
+const FINGERPRINT: usize = 2 * MasterKey::FINGERPRINT;
 const NONCE: usize = 19;
 const HEADER: usize = MAGIC.len() + FINGERPRINT + NONCE;
 
@@ -34,10 +34,11 @@ pub enum OpenStreamError {
 }
 
 impl MasterKey {
-    /// Whether what begins like this is a sealed stream.
+    /// The fingerprint of the key that a stream is sealed under which begins like this; `None` for what is no sealed stream.
     #[must_use]
-    pub fn seals(beginning: &[u8]) -> bool {
-        beginning.starts_with(MAGIC)
+    pub fn seals(beginning: &[u8]) -> Option<String> {
+        let rest = beginning.strip_prefix(MAGIC)?;
+        rest.get(..FINGERPRINT).map(|fingerprint| String::from_utf8_lossy(fingerprint).into_owned())
     }
 
     /// Seals everything in `from` (STREAM over XChaCha20-Poly1305).
@@ -67,14 +68,10 @@ impl MasterKey {
     pub fn open_stream(&self, mut from: impl Read, mut to: impl Write) -> Result<(), OpenStreamError> {
         let damaged = |_| OpenStreamError::Damaged;
         let header: [u8; HEADER] = read(&mut from, HEADER)?.try_into().map_err(|_| OpenStreamError::Damaged)?;
-        let (fingerprint, nonce) = header[MAGIC.len()..].split_at(FINGERPRINT);
-        if !Self::seals(&header) {
-            return Err(OpenStreamError::Damaged);
-        }
-        if fingerprint != self.fingerprint().as_bytes() {
+        if Self::seals(&header).ok_or(OpenStreamError::Damaged)? != self.fingerprint() {
             return Err(OpenStreamError::OtherKey);
         }
-        let nonce = nonce.try_into().expect("the rest of the header");
+        let nonce = *header.last_chunk().expect("the rest of the header");
         let mut opener = DecryptorBE32::<XChaCha20Poly1305>::new(&self.stream_key(), &stream_nonce(nonce));
         loop {
             let part = read(&mut from, PART + TAG)?;
@@ -124,7 +121,7 @@ mod tests {
         for length in [0, 1, PART - 1, PART, PART + 1, 3 * PART] {
             let text: Vec<u8> = (0..length).map(|place| u8::try_from(place % 251).unwrap()).collect();
             let sealed = sealed(&key, &text);
-            assert!(MasterKey::seals(&sealed));
+            assert_eq!(MasterKey::seals(&sealed), Some(key.fingerprint()));
             assert_eq!(opened(&key, &sealed).unwrap(), text, "{length}");
             assert!(matches!(opened(&MasterKey::draw(&SystemRng), &sealed), Err(OpenStreamError::OtherKey)));
         }

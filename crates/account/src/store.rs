@@ -14,6 +14,7 @@ use crate::code::{Limit, ProvenCode, Purpose, StoredCode};
 use crate::device::{Device, Gateway, Guid, Identity, Serial};
 use crate::identifier::Identifier;
 use crate::link::Link;
+use crate::master_key::Sealed;
 use crate::message::{Address, Queued};
 use crate::password::Verifier;
 use crate::refresh::SpentToken;
@@ -71,6 +72,26 @@ pub enum InsertError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// A master key that is not in force any more.
+#[derive(Debug, Clone)]
+pub struct FormerKey {
+    /// Its fingerprint.
+    pub fingerprint: String,
+    /// The key, sealed under the one in force.
+    pub sealed: Sealed,
+    /// When another took its place.
+    pub retired_at: Timestamp,
+}
+
+/// The master keys that a store was under.
+#[derive(Debug, Clone, Default)]
+pub struct KeptKeys {
+    /// The fingerprint of the one in force, if it was ever used.
+    pub current: Option<String>,
+    /// Those before it, the oldest first.
+    pub former: Vec<FormerKey>,
 }
 
 /// A login that has been decided, to be made true as a whole or not at all.
@@ -333,6 +354,15 @@ pub struct Page<K> {
 pub trait Store: Send + Sync {
     /// Remembers the master key's fingerprint at the first call, and returns the one that is remembered.
     async fn key_fingerprint(&self, ours: &str) -> Result<String, StoreError>;
+    /// The master keys that it was under, as of one moment.
+    async fn keys(&self) -> Result<KeptKeys, StoreError>;
+    /// Remembers the fingerprint `to` in the place of `from`, and exactly these former keys. `false`, and nothing changed, when `from`
+    /// is not the one that is remembered.
+    async fn rotate_key(&self, from: &str, to: &str, former: &[FormerKey]) -> Result<bool, StoreError>;
+    /// Replaces an application's sealed secret, which must still be `old`.
+    async fn reseal_application(&self, id: &ApplicationId, old: &Sealed, new: &Sealed) -> Result<bool, StoreError>;
+    /// Replaces a queued message's sealed content, which must still be `old`.
+    async fn reseal_message(&self, id: &ObjectId, old: &Sealed, new: &Sealed) -> Result<bool, StoreError>;
 
     /// Registers an application.
     async fn insert_application(&self, application: &Application) -> Result<(), InsertError>;

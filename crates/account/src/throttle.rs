@@ -387,7 +387,7 @@ impl Core {
         let source = origin.source();
         let subject = match subject {
             Subject::Account(account) => Lane::of_account(&account.id),
-            Subject::Nobody(identifier) => Lane::of_nobody(&self.key, identifier),
+            Subject::Nobody(identifier) => Lane::of_nobody(&self.keys.first(), identifier),
         };
         let own = std::iter::once(subject.at(source)).chain(device.map(|device| subject.on(device))).collect();
         let source_failures = self.settings.throttle.source_failures;
@@ -489,7 +489,7 @@ impl Core {
     pub async fn lane_of(&self, name: &str) -> Result<Lane, OperatorError> {
         match (self.find_account(name).await, name.parse()) {
             (Ok(account), _) => Ok(Lane::of_account(&account.id)),
-            (Err(OperatorError::NotFound(_)), Ok(identifier)) => Ok(Lane::of_nobody(&self.key, &identifier)),
+            (Err(OperatorError::NotFound(_)), Ok(identifier)) => Ok(Lane::of_nobody(&self.keys.first(), &identifier)),
             (Err(error), _) => Err(error),
         }
     }

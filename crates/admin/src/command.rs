@@ -81,6 +81,9 @@ pub enum Command {
     /// Regions: where accounts are registered
     #[command(subcommand)]
     Region(RegionCommand),
+    /// The master key: application secrets are sealed under it, and verifiers are peppered by it
+    #[command(subcommand)]
+    Key(KeyCommand),
     /// Messages that wait to be sent, were given up, or lie in the outbox folder
     #[command(subcommand)]
     Outbox(OutboxCommand),
@@ -478,6 +481,24 @@ pub enum AuditCommand {
     },
 }
 
+/// What can be done with the master key.
+#[derive(Debug, Subcommand, Serialize, Deserialize)]
+pub enum KeyCommand {
+    /// Draw the next master key into the data folder, as master.key.next
+    ///
+    /// Where several nodes serve from one database, copy that file into the data folder of each before you rotate: all of them take the
+    /// new key up within a second then.
+    Draw,
+    /// Put the next master key in the place of the one in force, while the server runs
+    ///
+    /// Application secrets and queued messages are sealed anew. The former key stays in the database, sealed under the new one, for the
+    /// verifiers that are peppered by it; each is renewed at its owner's next login. Its file stays too, under another name, for backups
+    /// that were made before.
+    Rotate,
+    /// Show the master keys, by their fingerprints, and how many verifiers are peppered by each
+    List,
+}
+
 /// What can be done with regions.
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 pub enum RegionCommand {
@@ -590,6 +611,7 @@ impl Command {
                 | Self::Session(SessionCommand::List { .. })
                 | Self::Throttle(ThrottleCommand::List { .. })
                 | Self::Audit(_)
+                | Self::Key(KeyCommand::List)
                 | Self::Outbox(_)
         )
     }

@@ -1,12 +1,13 @@
 //! Carrying commands out.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use account::store::Page;
 use account::{
     Account, AccountNumber, Address, ApplicationSecret, AuditQuery, Core, Deed, Details, Email, HashError, ImportError, Lane,
-    Language, Malformed, NewAccount, OperatorError, Password, PasswordDigest, Phone, Region, Source, Store, Timestamp,
+    Language, Malformed, MasterKey, NewAccount, OperatorError, Password, PasswordDigest, Phone, Region, Source, Store, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use notify::Outbox;
@@ -15,12 +16,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::command::{
-    AccountCommand, AccountCreate, AppCommand, AuditCommand, Command, CubeCommand, DeviceCommand, NotifyCommand, OutboxCommand,
-    RegionCommand, ResourceCommand, Secret, SessionCommand, ThrottleCommand,
+    AccountCommand, AccountCreate, AppCommand, AuditCommand, Command, CubeCommand, DeviceCommand, KeyCommand, NotifyCommand,
+    OutboxCommand, RegionCommand, ResourceCommand, Secret, SessionCommand, ThrottleCommand,
 };
 use crate::rows::{Batch, BatchOutcome, Row};
 use crate::view::{
-    AccountView, ApplicationView, DeviceView, EntryView, GatewayView, LaneView, MessageView, ResourceServerView, SessionView,
+    AccountView, ApplicationView, DeviceView, EntryView, GatewayView, KeyView, LaneView, MessageView, ResourceServerView,
+    SessionView,
 };
 
 /// How many accounts of an export travel at once.
@@ -60,6 +62,29 @@ pub struct Operator {
     pub outbox: Outbox,
     /// Opens another region's store.
     pub open_elsewhere: StoreOpener,
+    /// Where this node's master keys are.
+    pub key_files: Arc<dyn KeyFiles>,
+}
+
+/// The files that a node keeps master keys in. What fails says in one sentence why.
+pub trait KeyFiles: Send + Sync {
+    /// Draws the key that is to come next into a file of its own, and names the file.
+    ///
+    /// # Errors
+    /// One sentence.
+    fn draw(&self) -> Result<PathBuf, String>;
+
+    /// The key that is to come next, durable in its file. It is drawn where no other node can need it.
+    ///
+    /// # Errors
+    /// One sentence.
+    fn next(&self) -> Result<Arc<MasterKey>, String>;
+
+    /// Gives the key in force its place, and names the file where it is, if it is in one.
+    ///
+    /// # Errors
+    /// One sentence. A start finds the key wherever it is.
+    fn settle(&self, in_force: &str) -> Result<Option<PathBuf>, String>;
 }
 
 /// Opens the store at a URL, or says in one sentence why not.
@@ -169,6 +194,7 @@ impl Operator {
                 Ok(listed::<_, EntryView>(self.core.audit(&query, paging.text()?).await?))
             }
             Command::Region(command) => self.region(command).await,
+            Command::Key(command) => self.key(command).await,
             Command::Outbox(command) => self.outbox(command).await,
             Command::Notify(NotifyCommand::Test { email, sms, language }) => self.test_messages(email, sms, &language).await,
         }
@@ -244,8 +270,7 @@ impl Operator {
             }
             AccountCommand::ExportPage { after } => {
                 let page = Page { after: after.map(AccountNumber), limit: EXPORT_PAGE };
-                let key = self.core.key_fingerprint();
-                let row = |account: &Account| (account.number, Row::of(account, now, &key));
+                let row = |account: &Account| (account.number, Row::of(account, now));
                 return Ok(shown(self.core.accounts(page).await?.iter().map(row).collect::<Vec<_>>()));
             }
             AccountCommand::Import(_) | AccountCommand::Export { .. } => {
@@ -277,10 +302,9 @@ impl Operator {
     }
 
     async fn import(&self, batch: Batch) -> Answer {
-        let key = self.core.key_fingerprint();
         let (mut lines, mut newcomers, mut refused) = (Vec::new(), Vec::new(), Vec::new());
         for (line, row) in &batch.rows {
-            match row.newcomer(&self.regions, &key) {
+            match row.newcomer(&self.regions) {
                 Ok(newcomer) => {
                     lines.push(*line);
                     newcomers.push(newcomer);
@@ -365,6 +389,32 @@ impl Operator {
             }
         };
         Ok(shown(GatewayView::from(self.core.gateway(&sn).await?)))
+    }
+
+    async fn key(&self, command: KeyCommand) -> Answer {
+        match command {
+            KeyCommand::List => Ok(listed::<_, KeyView>(self.core.key_list().await.map_err(OperatorError::from)?)),
+            KeyCommand::Draw => {
+                let file = self.key_files.draw().map_err(AdminError::Wrong)?;
+                Ok(json!({ "file": file }))
+            }
+            KeyCommand::Rotate => {
+                let next = self.key_files.next().map_err(AdminError::Wrong)?;
+                let former = self.core.key_fingerprint();
+                self.core.rotate_key(Arc::clone(&next)).await.map_err(|error| AdminError::Wrong(error.to_string()))?;
+                // The key is rotated, whatever becomes of the rest: a start makes up for it.
+                let file = self.key_files.settle(&next.fingerprint()).unwrap_or_else(|error| {
+                    tracing::warn!(error, "the new master key could not be given its place");
+                    None
+                });
+                let resealed = self.core.reseal().await.map_err(|error| {
+                    AdminError::Wrong(format!(
+                        "the master key is rotated, but not all is sealed anew until the next start: {error}"
+                    ))
+                })?;
+                Ok(json!({ "key": next.fingerprint(), "former": former, "file": file, "resealed": resealed }))
+            }
+        }
     }
 
     async fn outbox(&self, command: OutboxCommand) -> Answer {

@@ -9,7 +9,7 @@ mod socket;
 mod view;
 
 pub use crate::command::{AccountCommand, Command, Format, ImportFile, RegionCommand, Secret, Wanted};
-pub use crate::execute::{AdminError, ClaimedPage, Operator, StoreOpener};
+pub use crate::execute::{AdminError, ClaimedPage, KeyFiles, Operator, StoreOpener};
 pub use crate::file::{Numbered, Rows};
 pub use crate::rows::{Batch, BatchOutcome, Row};
 pub use crate::socket::{EXECUTE_PATH, Outcome, router};

@@ -31,9 +31,6 @@ pub struct Row {
     pub scheme: String,
     /// What was kept of the password.
     pub verifier: Secret,
-    /// The fingerprint of the master key that a verifier of the scheme `hearthgate` was made with.
-    #[serde(default)]
-    pub key: Option<String>,
     /// `active`, `pending` or `lapsed`.
     #[serde(default)]
     pub activation: Option<Standing>,
@@ -106,11 +103,11 @@ fn read<T: std::str::FromStr<Err = Malformed>>(what: &str, text: Option<&String>
 }
 
 impl Row {
-    /// Reads the row. `regions` are those that are served, the default first; `key` is the fingerprint of the master key.
+    /// Reads the row. `regions` are those that are served, the default first.
     ///
     /// # Errors
     /// What is wrong with it, in words that hold nothing of the row.
-    pub fn newcomer(&self, regions: &[Region], key: &str) -> Result<Newcomer, String> {
+    pub fn newcomer(&self, regions: &[Region]) -> Result<Newcomer, String> {
         let region: Option<Region> = read("region", self.region.as_ref())?;
         let region = match (region, regions) {
             (Some(region), regions) if regions.contains(&region) => region,
@@ -124,7 +121,7 @@ impl Row {
             user_name: read::<UserName>("username", self.username.as_ref())?,
             email: read::<Email>("email", self.email.as_ref())?,
             phone: read::<Phone>("phone", self.phone.as_ref())?,
-            password: self.password(key)?,
+            password: self.password()?,
             standing: self.activation.unwrap_or_default(),
             enabled: self.enabled.unwrap_or(true),
             details: Details {
@@ -141,7 +138,7 @@ impl Row {
         })
     }
 
-    fn password(&self, key: &str) -> Result<KeptPassword, String> {
+    fn password(&self) -> Result<KeptPassword, String> {
         let text = self.verifier.expose();
         let wrong = |wrong: Malformed| format!("the verifier {wrong}");
         let foreign = |scheme| Ok(KeptPassword::Verifier(Verifier::of(scheme, text)));
@@ -157,14 +154,13 @@ impl Row {
             "bcrypt-md5" => foreign(Scheme::BcryptOfDigest),
             "argon2" => foreign(Scheme::Argon2),
             "argon2-md5" => foreign(Scheme::Argon2OfDigest),
-            OWN if self.key.as_deref() == Some(key) => Ok(KeptPassword::Verifier(Verifier::from_phc(text.to_owned()))),
-            OWN => Err("the verifier was exported under another master key".into()),
+            OWN => Ok(KeptPassword::Verifier(Verifier::from_phc(text.to_owned()))),
             _ => Err("the scheme is none of plain, md5, sha256-md5, bcrypt, bcrypt-md5, argon2, argon2-md5, hearthgate".into()),
         }
     }
 
     /// Writes an account.
-    pub(crate) fn of(account: &Account, now: Timestamp, key: &str) -> Self {
+    pub(crate) fn of(account: &Account, now: Timestamp) -> Self {
         let details = account.details.clone();
         Self {
             username: account.user_name.clone().map(Into::into),
@@ -173,7 +169,6 @@ impl Row {
             region: Some(account.region.as_str().to_owned()),
             scheme: OWN.into(),
             verifier: Secret::new(account.verifier.phc().to_owned()),
-            key: Some(key.to_owned()),
             activation: Some(account.activation.standing(now)),
             enabled: Some(account.enabled),
             display_name: details.display_name,

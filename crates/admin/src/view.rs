@@ -1,6 +1,9 @@
 //! What an operator sees of things: everything but their secrets.
 
-use account::{Account, Application, Count, Device, Entry, Gateway, Lane, Message, Queued, ResourceServer, Session, Timestamp};
+use account::{
+    Account, Application, Count, Device, Entry, Gateway, KeyInfo, KeyState, Lane, Message, Queued, ResourceServer, Session,
+    Timestamp,
+};
 use notify::Shown;
 use serde::Serialize;
 
@@ -70,6 +73,30 @@ impl From<(Lane, Count)> for LaneView {
             failures: count.failures,
             failed_at: count.failed_at.iso8601(),
             paused_until: (count.paused_until > count.failed_at).then(|| count.paused_until.iso8601()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+pub(crate) struct KeyView {
+    key: String,
+    state: &'static str,
+    /// When another took its place.
+    until: Option<String>,
+    verifiers: u64,
+}
+
+impl From<KeyInfo> for KeyView {
+    fn from(key: KeyInfo) -> Self {
+        Self {
+            key: key.fingerprint,
+            state: match key.state {
+                KeyState::InForce => "in force",
+                KeyState::Former(_) => "former",
+                KeyState::Next => "next",
+            },
+            until: if let KeyState::Former(until) = key.state { Some(until.iso8601()) } else { None },
+            verifiers: key.verifiers,
         }
     }
 }

@@ -1,11 +1,11 @@
-//! One Argon2id hash: `Argon2id(m, t, p=1, secret=pepper, input)`, as a PHC string.
+//! One Argon2id hash: `Argon2id(m, t, p=1, secret=pepper, input)`, as a PHC string whose `keyid` names the pepper.
 
 use std::sync::Arc;
 
-use account::{HashError, Rng, Verdict};
-use argon2::{Algorithm, Argon2, Block, MIN_SALT_LEN, Params, Version};
+use account::{HashError, Keys, Pepper, PepperName, Rng, Verdict};
+use argon2::{Algorithm, Argon2, Block, KeyId, MIN_SALT_LEN, Params, ParamsBuilder, Version};
 use phc::{Output, PasswordHash, Salt};
-use secrecy::{ExposeSecret, SecretBox};
+use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
 /// The length of a hash and of a salt, in bytes.
@@ -44,26 +44,33 @@ impl Memory {
 
 /// Argon2id with this server's pepper and today's cost.
 pub(crate) struct Argon2id {
-    params: Params,
-    pepper: SecretBox<[u8; 32]>,
+    cost: Cost,
+    keys: Arc<Keys>,
     rng: Arc<dyn Rng>,
 }
 
 impl Argon2id {
-    pub fn new(cost: Cost, pepper: SecretBox<[u8; 32]>, rng: Arc<dyn Rng>) -> Result<Self, CostError> {
-        let params = Params::new(cost.memory_kib, cost.iterations, 1, Some(OUTPUT)).map_err(|_| CostError(cost))?;
-        if cost.memory_kib > MOST_MEMORY {
-            return Err(CostError(cost));
-        }
-        Ok(Self { params, pepper, rng })
+    pub fn new(cost: Cost, keys: Arc<Keys>, rng: Arc<dyn Rng>) -> Result<Self, CostError> {
+        let argon2id = Self { cost, keys, rng };
+        let known = argon2id.params(&argon2id.keys.pepper()).is_ok();
+        if known && cost.memory_kib <= MOST_MEMORY { Ok(argon2id) } else { Err(CostError(cost)) }
+    }
+
+    fn params(&self, pepper: &Pepper) -> Result<Params, HashError> {
+        let mut params = ParamsBuilder::new();
+        params.m_cost(self.cost.memory_kib).t_cost(self.cost.iterations).p_cost(1).output_len(OUTPUT);
+        params.keyid(KeyId::new(&pepper.name).map_err(broken)?);
+        params.build().map_err(broken)
     }
 
     /// Makes the PHC string of `input` with a new salt.
     pub fn hash(&self, input: &str, memory: &mut Memory) -> Result<String, HashError> {
         let mut salt = [0; SALT];
         self.rng.fill(&mut salt);
-        let output = self.compute(&self.params, input, &salt, memory)?;
-        self.encode(&salt, &output)
+        let pepper = self.keys.pepper();
+        let params = self.params(&pepper)?;
+        let output = compute(&params, &pepper, input, &salt, memory)?;
+        encode(&params, &salt, &output)
     }
 
     pub fn verify(&self, input: &str, phc: &str, memory: &mut Memory) -> Result<Verdict, HashError> {
@@ -71,20 +78,33 @@ impl Argon2id {
         let (Some(salt), Some(expected)) = (stored.salt, stored.hash) else {
             return Err(broken("the stored verifier is cut short"));
         };
-        let output = self.compute(&params, input, &salt, memory)?;
+        let pepper = self.pepper_in(&params)?;
+        let output = compute(&params, &pepper, input, &salt, memory)?;
         if !bool::from(output.ct_eq(expected.as_bytes())) {
             return Ok(Verdict::Wrong);
         }
-        let today = |p: &Params| (p.m_cost(), p.t_cost(), p.p_cost());
-        Ok(if today(&params) == today(&self.params) { Verdict::Right } else { Verdict::RightButOutdated })
+        let today = (params.m_cost(), params.t_cost(), params.p_cost()) == (self.cost.memory_kib, self.cost.iterations, 1);
+        Ok(if today && pepper.is_current { Verdict::Right } else { Verdict::RightButOutdated })
     }
 
     /// Whether `phc` is a verifier that this could check.
     pub fn check(&self, phc: &str) -> Result<(), HashError> {
-        let (_, stored) = Self::read(phc)?;
+        let (params, stored) = Self::read(phc)?;
         let salted = stored.salt.is_some_and(|salt| salt.len() >= MIN_SALT_LEN);
         let hashed = stored.hash.is_some_and(|hash| hash.as_bytes().len() == OUTPUT);
-        if salted && hashed { Ok(()) } else { Err(broken("the stored verifier's salt or hash is of a wrong length")) }
+        if !(salted && hashed) {
+            return Err(broken("the stored verifier's salt or hash is of a wrong length"));
+        }
+        self.pepper_in(&params).map(drop)
+    }
+
+    fn pepper_in(&self, params: &Params) -> Result<Pepper, HashError> {
+        self.keys.pepper_named(params.keyid()).ok_or_else(|| broken("the stored verifier was made under another master key"))
+    }
+
+    /// The name of the pepper in `phc`.
+    pub fn pepper_name(phc: &str) -> Option<PepperName> {
+        Self::read(phc).ok().and_then(|(params, _)| params.keyid().try_into().ok())
     }
 
     fn read(phc: &str) -> Result<(Params, PasswordHash), HashError> {
@@ -104,28 +124,29 @@ impl Argon2id {
         let mut random = [0; SALT + OUTPUT];
         self.rng.fill(&mut random);
         let (salt, output) = random.split_at(SALT);
-        self.encode(salt, output).expect("salt and output have the lengths that a PHC string takes")
+        let encoded = self.params(&self.keys.pepper()).and_then(|params| encode(&params, salt, output));
+        encoded.expect("the cost is known, and salt and output have the lengths that a PHC string takes")
     }
+}
 
-    fn compute(&self, params: &Params, input: &str, salt: &[u8], memory: &mut Memory) -> Result<[u8; OUTPUT], HashError> {
-        let pepper = self.pepper.expose_secret();
-        let argon2 = Argon2::new_with_secret(pepper, Algorithm::Argon2id, Version::V0x13, params.clone()).map_err(broken)?;
-        let mut output = [0; OUTPUT];
-        let blocks = memory.blocks(params.block_count());
-        argon2.hash_password_into_with_memory(input.as_bytes(), salt, &mut output, blocks).map_err(broken)?;
-        Ok(output)
-    }
+fn compute(params: &Params, pepper: &Pepper, input: &str, salt: &[u8], memory: &mut Memory) -> Result<[u8; OUTPUT], HashError> {
+    let secret = pepper.secret.expose_secret();
+    let argon2 = Argon2::new_with_secret(secret, Algorithm::Argon2id, Version::V0x13, params.clone()).map_err(broken)?;
+    let mut output = [0; OUTPUT];
+    let blocks = memory.blocks(params.block_count());
+    argon2.hash_password_into_with_memory(input.as_bytes(), salt, &mut output, blocks).map_err(broken)?;
+    Ok(output)
+}
 
-    fn encode(&self, salt: &[u8], output: &[u8]) -> Result<String, HashError> {
-        let hash = PasswordHash {
-            algorithm: Algorithm::Argon2id.ident(),
-            version: Some(Version::V0x13.into()),
-            params: (&self.params).try_into().map_err(broken)?,
-            salt: Some(Salt::new(salt).map_err(broken)?),
-            hash: Some(Output::new(output).map_err(broken)?),
-        };
-        Ok(hash.to_string())
-    }
+fn encode(params: &Params, salt: &[u8], output: &[u8]) -> Result<String, HashError> {
+    let hash = PasswordHash {
+        algorithm: Algorithm::Argon2id.ident(),
+        version: Some(Version::V0x13.into()),
+        params: params.try_into().map_err(broken)?,
+        salt: Some(Salt::new(salt).map_err(broken)?),
+        hash: Some(Output::new(output).map_err(broken)?),
+    };
+    Ok(hash.to_string())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "made for map_err")]

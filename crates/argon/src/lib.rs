@@ -10,8 +10,8 @@ mod queue;
 use std::sync::Arc;
 use std::time::Duration;
 
-use account::{Candidate, HashError, PasswordDigest, PasswordHasher, Place, Rng, Scheme, Verdict, Verifier};
-use secrecy::{ExposeSecret, SecretBox, SecretString};
+use account::{Candidate, HashError, Keys, PasswordDigest, PasswordHasher, PepperName, Place, Rng, Scheme, Verdict, Verifier};
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::argon2id::{Argon2id, Memory};
 use crate::queue::Queue;
@@ -39,12 +39,12 @@ pub struct Hasher {
 }
 
 impl Hasher {
-    /// Starts the threads. They end when the hasher is dropped.
+    /// Starts the threads, which end when the hasher is dropped. New verifiers are peppered by the key in force.
     ///
     /// # Errors
     /// [`CostError`] when Argon2 knows no such cost.
-    pub fn start(settings: Settings, pepper: SecretBox<[u8; 32]>, rng: Arc<dyn Rng>) -> Result<Self, CostError> {
-        let algorithm = Arc::new(Argon2id::new(settings.cost, pepper, rng)?);
+    pub fn start(settings: Settings, keys: Arc<Keys>, rng: Arc<dyn Rng>) -> Result<Self, CostError> {
+        let algorithm = Arc::new(Argon2id::new(settings.cost, keys, rng)?);
         let decoy = Verifier::of(Scheme::Own, &algorithm.decoy());
         let queue = Queue::start(settings.threads, settings.max_wait);
         Ok(Self { queue, algorithm, decoy })
@@ -76,6 +76,13 @@ impl PasswordHasher for Hasher {
             (Scheme::Own | Scheme::Sha256OfDigest, phc) => self.algorithm.check(phc),
             (Scheme::Bcrypt | Scheme::BcryptOfDigest, hash) => foreign::check_bcrypt(hash),
             (Scheme::Argon2 | Scheme::Argon2OfDigest, phc) => foreign::read_argon2(phc).map(drop),
+        }
+    }
+
+    fn pepper_of(&self, verifier: &Verifier) -> Option<PepperName> {
+        match verifier.parts() {
+            (Scheme::Own | Scheme::Sha256OfDigest, phc) => Argon2id::pepper_name(phc),
+            _ => None,
         }
     }
 
@@ -125,9 +132,13 @@ mod tests {
 
     const CHEAP: Cost = Cost { memory_kib: 64, iterations: 1 };
 
-    fn hasher(cost: Cost, key: &MasterKey) -> Hasher {
+    fn hasher(cost: Cost, keys: Arc<Keys>) -> Hasher {
         let settings = Settings { cost, threads: 2, max_wait: Duration::from_secs(5) };
-        Hasher::start(settings, key.pepper(), Arc::new(SystemRng)).unwrap()
+        Hasher::start(settings, keys, Arc::new(SystemRng)).unwrap()
+    }
+
+    fn keys() -> Arc<Keys> {
+        Arc::new(Keys::only(MasterKey::draw(&SystemRng)))
     }
 
     fn digest(password: &str) -> PasswordDigest {
@@ -136,9 +147,9 @@ mod tests {
 
     #[tokio::test]
     async fn a_password_is_right_for_its_verifier_only() {
-        let hasher = hasher(CHEAP, &MasterKey::draw(&SystemRng));
+        let hasher = hasher(CHEAP, keys());
         let verifier = hasher.hash(digest("correct")).await.unwrap();
-        assert!(verifier.phc().starts_with("$argon2id$v=19$m=64,t=1,p=1$"), "{}", verifier.phc());
+        assert!(verifier.phc().starts_with("$argon2id$v=19$m=64,t=1,p=1,keyid="), "{}", verifier.phc());
         assert_eq!(
             hasher.verify(hasher.reserve().unwrap(), digest("correct").into(), Some(verifier.clone())).await.unwrap(),
             Verdict::Right
@@ -152,31 +163,34 @@ mod tests {
 
     #[tokio::test]
     async fn the_same_password_makes_another_verifier_each_time() {
-        let hasher = hasher(CHEAP, &MasterKey::draw(&SystemRng));
+        let hasher = hasher(CHEAP, keys());
         let (one, two) = (hasher.hash(digest("x")).await.unwrap(), hasher.hash(digest("x")).await.unwrap());
         assert_ne!(one.phc(), two.phc());
     }
 
     #[tokio::test]
-    async fn another_pepper_is_another_password() {
-        let verifier = hasher(CHEAP, &MasterKey::draw(&SystemRng)).hash(digest("x")).await.unwrap();
-        let stranger = hasher(CHEAP, &MasterKey::draw(&SystemRng));
-        assert_eq!(
-            stranger.verify(stranger.reserve().unwrap(), digest("x").into(), Some(verifier)).await.unwrap(),
-            Verdict::Wrong
-        );
+    async fn another_pepper_is_told() {
+        let keys = keys();
+        let verifier = hasher(CHEAP, Arc::clone(&keys)).hash(digest("x")).await.unwrap();
+        let stranger = hasher(CHEAP, self::keys());
+        assert_eq!(stranger.pepper_of(&verifier), Some(keys.pepper().name));
+        assert_eq!(stranger.pepper_of(&Verifier::of(Scheme::Bcrypt, "x")), None);
+        let is_told = |error: &HashError| error.to_string().contains("another master key");
+        assert!(stranger.check(&verifier).is_err_and(|error| is_told(&error)));
+        let checked = stranger.verify(stranger.reserve().unwrap(), digest("x").into(), Some(verifier)).await;
+        assert!(checked.is_err_and(|error| is_told(&error)));
     }
 
     #[tokio::test]
     async fn other_parameters_are_outdated_but_right() {
-        let key = MasterKey::draw(&SystemRng);
+        let keys = keys();
         for old in [
             Cost { memory_kib: 32, iterations: 1 },
             Cost { memory_kib: 128, iterations: 1 },
             Cost { memory_kib: 64, iterations: 2 },
         ] {
-            let verifier = hasher(old, &key).hash(digest("x")).await.unwrap();
-            let new = hasher(CHEAP, &key);
+            let verifier = hasher(old, Arc::clone(&keys)).hash(digest("x")).await.unwrap();
+            let new = hasher(CHEAP, Arc::clone(&keys));
             assert_eq!(
                 new.verify(new.reserve().unwrap(), digest("x").into(), Some(verifier.clone())).await.unwrap(),
                 Verdict::RightButOutdated,
@@ -192,7 +206,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_no_verifier_is_an_error_and_never_right() {
-        let hasher = hasher(CHEAP, &MasterKey::draw(&SystemRng));
+        let hasher = hasher(CHEAP, keys());
         let good = hasher.hash(digest("x")).await.unwrap();
         let cut = &good.phc()[..good.phc().rfind('$').unwrap()];
         for bad in ["", "x", "$argon2id$", cut, "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", "$2b$12$abc"] {

@@ -9,9 +9,9 @@ use sql::{Place, Sum, Whole};
 use tempfile::NamedTempFile;
 
 use crate::config::Config;
-use crate::core::key_of;
 use crate::data_folder::{DataFolder, finish, unfinished};
 use crate::failure::{Context, Failure};
+use crate::keys::KeyFolder;
 use crate::{migrate, print, progress};
 
 /// Writes a backup and prints what it holds.
@@ -27,7 +27,7 @@ pub(crate) async fn run(config: &Config, path: &Path, encrypt: bool, json: bool)
     let mut source = Whole::source(&place).await?;
     let file = unfinished(path)?;
     let sums = if encrypt {
-        let key = key_of(source.key_fingerprint().await?.as_deref(), config, &folder)?;
+        let key = KeyFolder::new(config, &folder)?.find(source.key_fingerprint().await?.as_deref())?;
         write_sealed(&mut source, &file, &folder, &key).await?
     } else {
         write(&mut source, Whole::scratch(file.path()).await?).await?

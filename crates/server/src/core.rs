@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::{Core, Directory, MasterKey, Ports, Store, SystemClock, SystemRng};
+use account::{Core, Directory, Keys, Ports, Store, SystemClock, SystemRng};
 use admin::{Operator, StoreOpener};
 use argon::Hasher;
 use notify::{Messenger, Outbox};
@@ -12,8 +12,7 @@ use sql::{Limits, SqlDirectory, SqlStore};
 use crate::config::Config;
 use crate::data_folder::{DataFolder, FolderLock};
 use crate::failure::{Context, Failure};
-
-const OTHER_KEY: &str = "the master key is not the one that the database was made with: give back the old key";
+use crate::keys::KeyFolder;
 
 /// The core, opened. Nobody else has the data folder meanwhile.
 pub(crate) struct OpenCore {
@@ -21,7 +20,8 @@ pub(crate) struct OpenCore {
     pub messenger: Arc<Messenger>,
     pub hasher: Arc<Hasher>,
     pub store: SqlStore,
-    pub fingerprint: String,
+    pub keys: Arc<Keys>,
+    pub key_folder: KeyFolder,
     outbox: Outbox,
     directory: Option<SqlDirectory>,
     _lock: FolderLock,
@@ -31,12 +31,12 @@ impl OpenCore {
     /// Opens store, key and hasher in `folder`, which `lock` holds.
     pub async fn open(config: &Config, folder: &DataFolder, lock: FolderLock) -> Result<Self, Failure> {
         let store = open_store(config, folder).await?;
-        let key = master_key(config, folder, &store).await?;
+        let key_folder = KeyFolder::new(config, folder)?;
+        let keys = key_folder.open(&store).await?;
         let directory = open_directory(config, &store)?;
         let rng = Arc::new(SystemRng);
-        let hasher = Hasher::start(config.hash_settings(), key.pepper(), rng.clone());
+        let hasher = Hasher::start(config.hash_settings(), Arc::clone(&keys), rng.clone());
         let hasher = Arc::new(hasher.context(|| "the configuration is wrong: [hash]".to_owned())?);
-        let fingerprint = key.fingerprint();
         let outbox = Outbox::at(folder.outbox(), Arc::new(SystemClock));
         let messenger = Arc::new(config.messenger(&outbox)?);
         let ports = Ports {
@@ -47,8 +47,8 @@ impl OpenCore {
             notifier: messenger.clone(),
             directory: directory.clone().map(|directory| Arc::new(directory) as Arc<dyn Directory>),
         };
-        let core = Core::new(ports, config.core_settings(), key);
-        Ok(Self { core: Arc::new(core), messenger, hasher, store, fingerprint, outbox, directory, _lock: lock })
+        let core = Core::new(ports, config.core_settings(), Arc::clone(&keys));
+        Ok(Self { core: Arc::new(core), messenger, hasher, store, keys, key_folder, outbox, directory, _lock: lock })
     }
 
     /// Who carries out operators' commands.
@@ -58,6 +58,7 @@ impl OpenCore {
             regions: config.served_regions(),
             outbox: self.outbox.clone(),
             open_elsewhere: open_elsewhere(config.database_limits()),
+            key_files: Arc::new(self.key_folder.clone()),
         }
     }
 
@@ -97,39 +98,4 @@ fn open_elsewhere(limits: Limits) -> StoreOpener {
             opened.map(|store| Arc::new(store) as Arc<dyn Store>).map_err(|error| error.to_string())
         })
     })
-}
-
-/// The master key that the database was made with; a new one for a new database.
-async fn master_key(config: &Config, folder: &DataFolder, store: &SqlStore) -> Result<MasterKey, Failure> {
-    let unusable = || "cannot use the database".to_owned();
-    let key = match (given_key(config, folder)?, store.remembered_key().await.context(unusable)?) {
-        (Some(key), _) => key,
-        (None, None) => folder.draw_master_key()?,
-        (None, Some(_)) => return Err(missing(folder)),
-    };
-    let ours = key.fingerprint();
-    if store.key_fingerprint(&ours).await.context(unusable)? != ours {
-        return Err(OTHER_KEY.into());
-    }
-    Ok(key)
-}
-
-/// The master key that is there to a database which was made with the key of this `fingerprint`.
-pub(crate) fn key_of(fingerprint: Option<&str>, config: &Config, folder: &DataFolder) -> Result<MasterKey, Failure> {
-    let key = given_key(config, folder)?.ok_or_else(|| missing(folder))?;
-    if fingerprint.is_some_and(|fingerprint| fingerprint != key.fingerprint()) { Err(OTHER_KEY.into()) } else { Ok(key) }
-}
-
-fn given_key(config: &Config, folder: &DataFolder) -> Result<Option<MasterKey>, Failure> {
-    match config.master_key()? {
-        Some(key) => Ok(Some(key)),
-        None => folder.master_key(),
-    }
-}
-
-fn missing(folder: &DataFolder) -> Failure {
-    let shown = folder.master_key_file().display().to_string();
-    Failure::new(format!(
-        "the master key {shown} is missing, and without it the database is of no use: put it back, or copy another node's"
-    ))
 }

@@ -11,6 +11,8 @@ use tempfile::NamedTempFile;
 
 use crate::failure::{Context, Failure};
 
+const MASTER_KEY: &str = "master.key";
+
 /// A data folder's files.
 #[derive(Debug, Clone)]
 pub(crate) struct DataFolder(PathBuf);
@@ -49,7 +51,17 @@ impl DataFolder {
     }
 
     pub fn master_key_file(&self) -> PathBuf {
-        self.0.join("master.key")
+        self.0.join(MASTER_KEY)
+    }
+
+    /// Where the key waits that is to come next.
+    pub fn next_key_file(&self) -> PathBuf {
+        self.0.join(format!("{MASTER_KEY}.next"))
+    }
+
+    /// Where the key with this fingerprint is kept when it is not in force any more.
+    pub fn former_key_file(&self, fingerprint: &str) -> PathBuf {
+        self.0.join(format!("{MASTER_KEY}.{fingerprint}"))
     }
 
     /// Makes the folder, readable by its owner only, if it is not there.
@@ -80,17 +92,35 @@ impl DataFolder {
         })
     }
 
-    /// Reads the master key, if there is one.
-    pub fn master_key(&self) -> Result<Option<MasterKey>, Failure> {
-        let path = self.master_key_file();
-        match fs::read_to_string(&path) {
-            Ok(text) => {
-                self.check_private(&path)?;
-                MasterKey::parse(&text).map(Some).context(|| format!("the master key {}", path.display()))
+    /// The files that hold master keys, `master.key` before all others.
+    pub fn key_files(&self) -> Result<Vec<PathBuf>, Failure> {
+        let failed = || format!("cannot look into {}", self.0.display());
+        let entries = match fs::read_dir(&self.0) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries.context(failed)?,
+        };
+        let mut files = Vec::new();
+        for entry in entries {
+            let entry = entry.context(failed)?;
+            if entry.file_name().to_string_lossy().starts_with(MASTER_KEY) {
+                files.push(entry.path());
             }
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(Failure::new(format!("cannot read the master key {}: {error}", path.display()))),
         }
+        files.sort();
+        Ok(files)
+    }
+
+    /// Reads a master key.
+    pub fn read_key(&self, path: &Path) -> Result<MasterKey, Failure> {
+        let text = fs::read_to_string(path).context(|| format!("cannot read the master key {}", path.display()))?;
+        self.check_private(path)?;
+        MasterKey::parse(&text).context(|| format!("the master key {}", path.display()))
+    }
+
+    /// Gives one of its files another name, durably.
+    pub fn rename(&self, from: &Path, to: &Path) -> Result<(), Failure> {
+        let renamed = fs::rename(from, to).and_then(|()| File::open(&self.0)?.sync_all());
+        renamed.context(|| format!("cannot rename {} to {}", from.display(), to.display()))
     }
 
     /// Fails where there is no database: most likely the operator means another folder.

@@ -6,9 +6,9 @@ use sql::Whole;
 use tokio::net::UnixStream;
 
 use crate::config::Config;
-use crate::core::key_of;
 use crate::data_folder::DataFolder;
 use crate::failure::Failure;
+use crate::keys::KeyFolder;
 use crate::serve::load_certificate;
 use crate::{migrate, print};
 
@@ -114,7 +114,7 @@ async fn server(folder: &DataFolder) -> Found {
 }
 
 async fn master_key(store: &mut Whole, config: &Config, folder: &DataFolder) -> Found {
-    key_of(store.key_fingerprint().await?.as_deref(), config, folder)?;
+    KeyFolder::new(config, folder)?.find(store.key_fingerprint().await?.as_deref())?;
     fine("it is the one that the database was made with")
 }
 

@@ -12,6 +12,7 @@ mod dev;
 mod dev_certificate;
 mod doctor;
 mod failure;
+mod keys;
 mod listeners;
 mod logging;
 mod migrate;

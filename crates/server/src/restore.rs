@@ -10,9 +10,9 @@ use sql::{Place, Sum, Whole};
 use tempfile::NamedTempFile;
 
 use crate::config::Config;
-use crate::core::key_of;
 use crate::data_folder::{DataFolder, finish, unfinished};
 use crate::failure::{Context, Failure};
+use crate::keys::KeyFolder;
 use crate::{migrate, print, progress};
 
 /// Fills the store, all or nothing, and prints what it holds.
@@ -21,10 +21,11 @@ pub(crate) async fn run(config: &Config, path: &Path, json: bool) -> Result<(), 
     folder.make()?;
     let _lock = folder.lock()?;
     let target = empty_target(config, &folder).await?;
-    let key = key_of(None, config, &folder)?;
-    let file = unpack(path, &key, &folder)?;
+    let keys = KeyFolder::new(config, &folder)?;
+    keys.find(None)?;
+    let file = unpack(path, &keys, &folder)?;
     let mut backup = Whole::backup(file.path(), &path.display().to_string()).await?;
-    if backup.key_fingerprint().await?.is_some_and(|fingerprint| fingerprint != key.fingerprint()) {
+    if keys.find(backup.key_fingerprint().await?.as_deref()).is_err() {
         return Err("the master key is not the one that the backup was made with: put that one in its place first".into());
     }
     backup.bring_up_to_date().await?;
@@ -81,7 +82,7 @@ async fn copy(mut backup: Whole, mut target: Whole) -> Result<Vec<Sum>, Failure>
 }
 
 /// Takes a backup as it is, or opens it, into a file beside the database.
-fn unpack(path: &Path, key: &MasterKey, folder: &DataFolder) -> Result<NamedTempFile, Failure> {
+fn unpack(path: &Path, keys: &KeyFolder, folder: &DataFolder) -> Result<NamedTempFile, Failure> {
     let failed = || format!("cannot read {}", path.display());
     let mut packed = File::open(path).context(failed)?;
     let mut beginning = Vec::new();
@@ -90,8 +91,9 @@ fn unpack(path: &Path, key: &MasterKey, folder: &DataFolder) -> Result<NamedTemp
     let bar = progress::bar(packed.metadata().context(failed)?.len());
     let packed = bar.wrap_read(packed);
     let file = unfinished(&folder.database())?;
-    if MasterKey::seals(&beginning) {
+    if let Some(fingerprint) = MasterKey::seals(&beginning) {
         let mut plain = BufWriter::new(file.as_file());
+        let key = keys.find(Some(&fingerprint)).or_else(|_| keys.find(None))?;
         key.open_stream(packed, &mut plain).context(|| format!("the backup {} does not open", path.display()))?;
         plain.flush().context(failed)?;
     } else if beginning.starts_with(b"SQLite format 3\0") {

@@ -21,7 +21,7 @@ use crate::failure::{Context, Failure};
 use crate::listeners::{Listeners, Serving};
 use crate::traces::Traces;
 use crate::watch::{Health, Watch};
-use crate::{logging, places, print, traces, watch};
+use crate::{keys, logging, places, print, traces, watch};
 
 /// Where HTTP is listened for when nothing is configured.
 const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
@@ -118,6 +118,7 @@ impl Server {
         let mut tasks = start_couriers(&open);
         tasks.spawn(Arc::clone(&feed).run());
         tasks.spawn(write_refusals(Arc::clone(&open.core)));
+        tasks.spawn(keys::follow(open.key_folder.clone(), Arc::clone(&open.core), Arc::clone(&open.keys), open.store.clone()));
         if let Some(rabbitmq) = config.rabbitmq()? {
             tasks.spawn(rabbitmq.follow(Arc::clone(&feed)));
         }

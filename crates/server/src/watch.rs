@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use account::{Clock, SystemClock};
+use account::{Clock, Keys, SystemClock};
 use argon::Hasher;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -92,7 +92,7 @@ impl Report {
 pub(crate) struct Health {
     store: SqlStore,
     hasher: Arc<Hasher>,
-    fingerprint: String,
+    keys: Arc<Keys>,
     stopping: AtomicBool,
     /// What was last found out about store and key. Whoever asks while it is being found out waits for that.
     last: Mutex<Option<(Instant, Check, Check)>>,
@@ -103,7 +103,7 @@ impl Health {
         Self {
             store: open.store.clone(),
             hasher: Arc::clone(&open.hasher),
-            fingerprint: open.fingerprint.clone(),
+            keys: Arc::clone(&open.keys),
             stopping: AtomicBool::new(false),
             last: Mutex::new(None),
         }
@@ -137,7 +137,7 @@ impl Health {
     async fn ask_store(&self) -> (Check, Check) {
         match self.store.ready(PATIENCE).await {
             Ok(remembered) => {
-                let other = remembered.as_ref() != Some(&self.fingerprint);
+                let other = remembered.is_none_or(|key| !self.keys.knows(&key));
                 (Check::ready(), Check::unless(other, "the master key is not the one that the database was made with"))
             }
             Err(error) => (Check::not(error.to_string()), Check::not("the store does not tell its key")),

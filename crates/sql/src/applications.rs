@@ -58,6 +58,17 @@ pub(crate) async fn enable(
     Ok(found)
 }
 
+pub(crate) async fn reseal(
+    connection: &mut AnyConnection,
+    id: &ApplicationId,
+    old: &Sealed,
+    new: &Sealed,
+) -> Result<bool, StoreError> {
+    let update = sqlx::query("UPDATE applications SET secret = $1 WHERE id = $2 AND secret = $3");
+    let update = update.bind(new.as_str()).bind(id.as_str()).bind(old.as_str());
+    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+}
+
 fn read(row: &AnyRow) -> Result<Application, StoreError> {
     let row = Row { table: "applications", row };
     Ok(Application {

@@ -13,6 +13,7 @@ mod directory;
 mod forget;
 mod gateways;
 mod holders;
+mod keys;
 mod lanes;
 mod mailings;
 mod messages;
@@ -30,14 +31,14 @@ mod whole;
 use std::time::Duration;
 
 use account::store::{
-    AccountChange, Changed, Created, Creation, Forget, Imported, InsertError, LoginCommit, LoginOutcome, Mailed, Mailing, Page,
-    RefreshToken, Rotation, Spend,
+    AccountChange, Changed, Created, Creation, Forget, FormerKey, Imported, InsertError, KeptKeys, LoginCommit, LoginOutcome,
+    Mailed, Mailing, Page, RefreshToken, Rotation, Spend,
 };
 use account::{
     Account, AccountNumber, Activation, Address, AppVersion, Application, ApplicationId, Audience, AuditQuery, Count, Details,
     Device, EndReason, Entry, Gateway, Guess, Guessed, Guid, Holder, Identifier, Identity, Lane, Link, ObjectId, ProvenCode,
-    Purpose, Queued, Region, ResourceServer, ResourceServerId, Right, Rules, Serial, Session, SessionEvent, Store, StoreError,
-    StoredCode, Tally, Timestamp, TokenHash,
+    Purpose, Queued, Region, ResourceServer, ResourceServerId, Right, Rules, Sealed, Serial, Session, SessionEvent, Store,
+    StoreError, StoredCode, Tally, Timestamp, TokenHash,
 };
 use sqlx::pool::PoolConnection;
 use sqlx::{Any, AnyPool};
@@ -135,7 +136,23 @@ pub(crate) use on;
 #[async_trait::async_trait]
 impl Store for SqlStore {
     async fn key_fingerprint(&self, ours: &str) -> Result<String, StoreError> {
-        on!(self.write, connection => open::key_fingerprint(connection, ours))
+        on!(self.write, connection => keys::remember(connection, ours))
+    }
+
+    async fn keys(&self) -> Result<KeptKeys, StoreError> {
+        on!(self.read, connection => keys::all(connection))
+    }
+
+    async fn rotate_key(&self, from: &str, to: &str, former: &[FormerKey]) -> Result<bool, StoreError> {
+        on!(self.write, connection => keys::rotate(connection, from, to, former))
+    }
+
+    async fn reseal_application(&self, id: &ApplicationId, old: &Sealed, new: &Sealed) -> Result<bool, StoreError> {
+        on!(self.write, connection => applications::reseal(connection, id, old, new))
+    }
+
+    async fn reseal_message(&self, id: &ObjectId, old: &Sealed, new: &Sealed) -> Result<bool, StoreError> {
+        on!(self.write, connection => messages::reseal(connection, id, old, new))
     }
 
     async fn insert_application(&self, application: &Application) -> Result<(), InsertError> {

@@ -78,6 +78,17 @@ pub(crate) async fn list(connection: &mut AnyConnection, page: &Page<ObjectId>) 
     rows.iter().map(read).collect()
 }
 
+pub(crate) async fn reseal(
+    connection: &mut AnyConnection,
+    id: &ObjectId,
+    old: &Sealed,
+    new: &Sealed,
+) -> Result<bool, StoreError> {
+    let update = sqlx::query("UPDATE messages SET sealed = $1 WHERE id = $2 AND sealed = $3");
+    let update = update.bind(new.as_str()).bind(id.as_str()).bind(old.as_str());
+    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+}
+
 fn read(row: &AnyRow) -> Result<Queued, StoreError> {
     let row = Row { table: "messages", row };
     Ok(Queued {

@@ -2,13 +2,11 @@
 
 use std::time::Duration;
 
-use account::StoreError;
+use sqlx::AnyConnection;
 use sqlx::any::AnyPoolOptions;
 use sqlx::migrate::Migrator;
-use sqlx::{AnyConnection, Connection};
 
 use crate::SqlStore;
-use crate::row::failed;
 use crate::tables::FILLED_FROM;
 
 /// What every version since the first has made of the tables.
@@ -94,15 +92,6 @@ pub enum OpenError {
 }
 
 impl SqlStore {
-    /// The fingerprint of the master key that it was first used with, if it was used before.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn remembered_key(&self) -> Result<Option<String>, StoreError> {
-        let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'key_fingerprint'");
-        query.fetch_optional(&self.read).await.map_err(failed)
-    }
-
     /// Closes all connections, after what they are doing.
     pub async fn close(&self) {
         self.read.close().await;
@@ -171,14 +160,4 @@ pub(crate) fn pool(connections: u32, limits: Limits) -> AnyPoolOptions {
         .idle_timeout(None)
         // A connection that broke while nobody used it is found out by whoever uses it next; asking first would double every call.
         .test_before_acquire(false)
-}
-
-pub(crate) async fn key_fingerprint(connection: &mut AnyConnection, ours: &str) -> Result<String, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    let insert = sqlx::query("INSERT INTO settings (name, value) VALUES ('key_fingerprint', $1) ON CONFLICT DO NOTHING");
-    insert.bind(ours).execute(&mut *transaction).await.map_err(failed)?;
-    let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'key_fingerprint'");
-    let remembered = query.fetch_one(&mut *transaction).await.map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(remembered)
 }

@@ -32,8 +32,9 @@ pub(crate) const FILLED_FROM: &str = "filled_from";
 pub(crate) const CHECKSUMS: &str = "checksums";
 
 /// All tables; none refers to one that comes later.
-pub(crate) const TABLES: [Table; 20] = [
+pub(crate) const TABLES: [Table; 21] = [
     Table { name: "settings", key: 1, columns: &[text("name"), text("value")] },
+    Table { name: "former_keys", key: 1, columns: &[text("fingerprint"), text("sealed"), number("retired_at")] },
     Table { name: "counters", key: 1, columns: &[text("name"), number("value")] },
     Table {
         name: "applications",

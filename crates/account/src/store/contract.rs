@@ -6,6 +6,7 @@
 
 mod changes;
 mod events;
+mod keys;
 mod lanes;
 mod life;
 mod logins;
@@ -19,6 +20,7 @@ use std::time::Duration;
 
 pub use self::changes::*;
 pub use self::events::*;
+pub use self::keys::*;
 pub use self::lanes::*;
 pub use self::life::*;
 pub use self::logins::*;
@@ -52,7 +54,8 @@ macro_rules! store_contract {
             resource_servers holders every_end_is_an_event refreshes_are_events what_did_not_happen_is_no_event
             events_are_numbered_in_order old_events_are_forgotten ends_race
             guesses_are_counted right_guesses_are_taken_back who_is_known_stays_known lanes_are_listed_and_cleared
-            lanes_are_forgotten a_login_takes_its_guess_back guesses_race audit_trail);
+            lanes_are_forgotten a_login_takes_its_guess_back guesses_race audit_trail
+            keys_are_rotated key_rotations_race what_is_sealed_is_sealed_anew);
     };
     (@ $open:path; $($check:ident)*) => {
         $(
