@@ -112,7 +112,7 @@ impl Core {
     /// [`StoreError`].
     pub async fn record(&self, deed: Deed) -> Result<(), StoreError> {
         let entry = self.entry(self.clock.now(), deed, 1).await?;
-        self.store.append_audit(&[entry]).await
+        self.store.append_audit(vec![entry]).await
     }
 
     /// Notes a refusal, to be written by [`Core::write_refusals`].
@@ -164,7 +164,7 @@ impl Core {
             let deed = Deed { what, outcome, refused: true, account: None, identifier: None, audience: None, origin: None };
             entries.push(self.entry(self.clock.now(), deed, left_out).await?);
         }
-        self.store.append_audit(&entries).await
+        self.store.append_audit(entries).await
     }
 
     async fn entry(&self, at: Timestamp, deed: Deed, times: i64) -> Result<Entry, StoreError> {

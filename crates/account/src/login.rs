@@ -402,11 +402,11 @@ impl Core {
         let (session, tokens) = self.begin_session(&opening, account.number);
         let commit = LoginCommit {
             revision: account.revision,
-            session: &session,
-            bind: bind.as_ref().map(|gateway| &gateway.serial),
-            verifier: proof.renewed(),
-            spend: proof.spend(),
-            right: proof.permit().map(|permit| permit.right(true, &self.settings.throttle, self.clock.now())),
+            session,
+            bind: bind.map(|gateway| gateway.serial),
+            verifier: proof.renewed().cloned(),
+            spend: proof.spend().cloned(),
+            right: proof.permit().map(|permit| permit.right(true, self.settings.throttle, self.clock.now())),
         };
         match self.store.commit_login(commit).await? {
             LoginOutcome::Done(done) => {

@@ -130,7 +130,7 @@ impl Core {
             refresh_expires_at: now.plus(refresh.terms.refresh_lifetime),
             ..session
         };
-        let done = self.store.rotate(Rotation { session: &renewed, spent: &spent, now }).await?;
+        let done = self.store.rotate(Rotation { session: renewed.clone(), spent, now }).await?;
         Ok(done.then_some((renewed, tokens)))
     }
 

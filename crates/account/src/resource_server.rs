@@ -1,5 +1,7 @@
 //! Resource servers: what stands behind the front door and asks whether tokens are good (RFC 6749 §1.1).
 
+use std::sync::Arc;
+
 use subtle::ConstantTimeEq;
 
 use crate::account::Account;
@@ -121,9 +123,14 @@ impl Core {
     ///
     /// # Errors
     /// [`TokenError`].
-    pub async fn token_holder(&self, access: &str) -> Result<Holder, TokenError> {
-        let holder = self.store.holders(&[TokenHash::of(access)]).await?.pop().ok_or(TokenError::Unknown)?;
+    pub async fn token_holder(&self, access: &str) -> Result<Arc<Holder>, TokenError> {
+        let holder = self.holder_of(access).await?.ok_or(TokenError::Unknown)?;
         if self.clock.now() < holder.session.access_expires_at { Ok(holder) } else { Err(TokenError::Expired) }
+    }
+
+    /// Finds who holds this access token, good or not any more.
+    pub(crate) async fn holder_of(&self, access: &str) -> Result<Option<Arc<Holder>>, StoreError> {
+        Ok(self.store.holders(&[TokenHash::of(access)]).await?.pop())
     }
 
     /// Finds the session of the account with this `apikey` at an application or device, while its access token is good.
@@ -142,12 +149,12 @@ impl Core {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn token_holders(&self, access: &[&str]) -> Result<Vec<Option<Holder>>, StoreError> {
+    pub async fn token_holders(&self, access: &[&str]) -> Result<Vec<Option<Arc<Holder>>>, StoreError> {
         let hashes: Vec<_> = access.iter().map(|token| TokenHash::of(token)).collect();
         let found = self.store.holders(&hashes).await?;
         let now = self.clock.now();
         let holder = |hash: &TokenHash| found.iter().find(|holder| holder.session.access_hash == *hash);
-        let good = |holder: &&Holder| now < holder.session.access_expires_at;
+        let good = |holder: &&Arc<Holder>| now < holder.session.access_expires_at;
         Ok(hashes.iter().map(|hash| holder(hash).filter(good).cloned()).collect())
     }
 }

@@ -3,6 +3,7 @@
 //! Every operation is one transaction, closed before it returns: the store never waits for the core to think. What a decision rests
 //! on travels with it (an account's [revision](Account::revision)), and nothing is committed on another one.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,7 +33,7 @@ use crate::version::AppVersion;
 pub mod contract;
 
 /// Why the store did not do what it was asked.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum StoreError {
     /// The database cannot be reached, or does not answer in time: the same may work a little later.
     #[error("the database does not answer: {0}")]
@@ -95,20 +96,20 @@ pub struct KeptKeys {
 }
 
 /// A login that has been decided, to be made true as a whole or not at all.
-#[derive(Debug, Clone, Copy)]
-pub struct LoginCommit<'a> {
+#[derive(Debug, Clone)]
+pub struct LoginCommit {
     /// The account's revision that it was decided on.
     pub revision: i64,
     /// The session that begins; the account's earlier session at the same audience ends.
-    pub session: &'a Session,
+    pub session: Session,
     /// The gateway to bind to the account; it must still be free.
-    pub bind: Option<&'a Serial>,
+    pub bind: Option<Serial>,
     /// The verifier to put in place of an outdated one.
-    pub verifier: Option<&'a Verifier>,
+    pub verifier: Option<Verifier>,
     /// The code that proved the login, to be used up by it.
-    pub spend: Option<&'a ProvenCode>,
+    pub spend: Option<ProvenCode>,
     /// The guess at the password, which was right.
-    pub right: Option<Right<'a>>,
+    pub right: Option<Right>,
 }
 
 /// What became of a login.
@@ -314,12 +315,12 @@ pub enum RefreshToken {
 }
 
 /// New tokens for a session.
-#[derive(Debug, Clone, Copy)]
-pub struct Rotation<'a> {
+#[derive(Debug, Clone)]
+pub struct Rotation {
     /// The session with its new tokens.
-    pub session: &'a Session,
+    pub session: Session,
     /// The refresh token that it had until now; it must still be the current one.
-    pub spent: &'a SpentToken,
+    pub spent: SpentToken,
     /// The present.
     pub now: Timestamp,
 }
@@ -460,19 +461,17 @@ pub trait Store: Send + Sync {
     async fn set_connect_method(&self, guid: &Guid, method: &str) -> Result<bool, StoreError>;
 
     /// Makes a login true: session, binding, renewed verifier and used code in one transaction, or nothing of it.
-    async fn commit_login(&self, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError>;
+    async fn commit_login(&self, login: LoginCommit) -> Result<LoginOutcome, StoreError>;
     /// Lists sessions by id: one account's, or all.
     async fn sessions(&self, account: Option<AccountNumber>, page: Page<ObjectId>) -> Result<Vec<Session>, StoreError>;
-    /// Finds the session with this access token.
-    async fn session_with(&self, access: &TokenHash) -> Result<Option<Session>, StoreError>;
     /// Finds who holds these access tokens, in any order; nobody for one that no session has.
-    async fn holders(&self, access: &[TokenHash]) -> Result<Vec<Holder>, StoreError>;
+    async fn holders(&self, access: &[TokenHash]) -> Result<Vec<Arc<Holder>>, StoreError>;
     /// Finds the account with this `apikey` with its sessions at an application or device called so.
     async fn holders_at(&self, apikey: &str, audience: &str) -> Result<Vec<Holder>, StoreError>;
     /// Finds the session that has this refresh token, or had it.
     async fn refresh_token(&self, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError>;
     /// Gives a session new tokens, and remembers the refresh token that it had. `false` when that is not the current one any more.
-    async fn rotate(&self, rotation: Rotation<'_>) -> Result<bool, StoreError>;
+    async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError>;
     /// Ends a session.
     async fn end_session(&self, id: &ObjectId, reason: EndReason, now: Timestamp) -> Result<bool, StoreError>;
 
@@ -495,7 +494,7 @@ pub trait Store: Send + Sync {
     /// Counts a guess as a failure, as [`Tally::count`] decides.
     async fn take_guess(&self, guess: &Guess, rules: &Rules, now: Timestamp) -> Result<Guessed, StoreError>;
     /// Takes back that a guess was counted as a failure.
-    async fn return_guess(&self, right: Right<'_>) -> Result<(), StoreError>;
+    async fn return_guess(&self, right: Right) -> Result<(), StoreError>;
     /// Notes that whoever makes such guesses has its own lanes.
     async fn know(&self, guess: &Guess, now: Timestamp) -> Result<(), StoreError>;
     /// Lists by name the lanes in which failures are counted, all or those of a subject.
@@ -519,7 +518,7 @@ pub trait Store: Send + Sync {
     async fn forget(&self, before: &Forget) -> Result<(), StoreError>;
 
     /// Adds entries to the audit trail.
-    async fn append_audit(&self, entries: &[Entry]) -> Result<(), StoreError>;
+    async fn append_audit(&self, entries: Vec<Entry>) -> Result<(), StoreError>;
     /// Lists entries of the audit trail by id, which is their order in time.
     async fn audit(&self, query: &AuditQuery, page: Page<ObjectId>) -> Result<Vec<Entry>, StoreError>;
 

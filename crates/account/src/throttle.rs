@@ -301,16 +301,16 @@ fn is_theirs(guess: &Guess, own: &Count) -> bool {
 }
 
 /// A guess that was right: what the store takes back, and where whoever made it is known from now on.
-#[derive(Debug, Clone, Copy)]
-pub struct Right<'a> {
+#[derive(Debug, Clone)]
+pub struct Right {
     /// The guess.
-    pub guess: &'a Guess,
+    pub guess: Guess,
     /// Where it was counted.
     pub counted: Counted,
     /// Whether whoever made it was let in, and has the own lanes from now on.
     pub let_in: bool,
     /// The rules that it was counted by.
-    pub rules: &'a Rules,
+    pub rules: Rules,
     /// The present.
     pub now: Timestamp,
 }
@@ -364,8 +364,8 @@ pub(crate) struct Permit {
 
 impl Permit {
     /// What the store takes back.
-    pub(crate) fn right<'a>(&'a self, let_in: bool, rules: &'a Rules, now: Timestamp) -> Right<'a> {
-        Right { guess: &self.guess, counted: self.counted, let_in, rules, now }
+    pub(crate) fn right(&self, let_in: bool, rules: Rules, now: Timestamp) -> Right {
+        Right { guess: self.guess.clone(), counted: self.counted, let_in, rules, now }
     }
 }
 
@@ -462,7 +462,7 @@ impl Core {
 
     /// Takes back that a guess was counted as a failure. `let_in` says whether whoever made it is known there from now on.
     pub(crate) async fn was_right(&self, permit: &Permit, let_in: bool) -> Result<(), StoreError> {
-        self.store.return_guess(permit.right(let_in, &self.settings.throttle, self.clock.now())).await
+        self.store.return_guess(permit.right(let_in, self.settings.throttle, self.clock.now())).await
     }
 
     /// Notes that whoever has the account is at home where the request comes from.

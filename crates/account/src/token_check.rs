@@ -8,7 +8,6 @@ use crate::origin::Origin;
 use crate::session::Session;
 use crate::session_event::EndReason;
 use crate::store::{Changed, Spend, StoreError};
-use crate::token::TokenHash;
 
 /// Why an access token is not good. The words are for the log.
 #[derive(Debug, thiserror::Error)]
@@ -44,12 +43,8 @@ impl Core {
     /// # Errors
     /// [`TokenError`].
     pub async fn session(&self, access: &str) -> Result<(Account, Session), TokenError> {
-        let session = self.store.session_with(&TokenHash::of(access)).await?.ok_or(TokenError::Unknown)?;
-        if self.clock.now() >= session.access_expires_at {
-            return Err(TokenError::Expired);
-        }
-        let account = self.store.account(session.account).await?.ok_or(TokenError::Unknown)?;
-        Ok((account, session))
+        let holder = self.token_holder(access).await?;
+        Ok((holder.account.clone(), holder.session.clone()))
     }
 
     /// Ends the session that has this access token, also where the token has expired. `false` when there is none.
@@ -57,9 +52,9 @@ impl Core {
     /// # Errors
     /// [`StoreError`].
     pub async fn log_out(&self, access: &str, is_theirs: impl Fn(&Session) -> bool) -> Result<bool, StoreError> {
-        match self.store.session_with(&TokenHash::of(access)).await? {
-            Some(session) if is_theirs(&session) => {
-                self.store.end_session(&session.id, EndReason::LoggedOut, self.clock.now()).await
+        match self.holder_of(access).await? {
+            Some(holder) if is_theirs(&holder.session) => {
+                self.store.end_session(&holder.session.id, EndReason::LoggedOut, self.clock.now()).await
             }
             _ => Ok(false),
         }

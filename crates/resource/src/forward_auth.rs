@@ -71,7 +71,7 @@ pub(crate) async fn verify(State(service): State<Arc<Service>>, request: Request
     }
 }
 
-async fn holder(service: &Service, token: &str) -> Result<Holder, TokenError> {
+async fn holder(service: &Service, token: &str) -> Result<Arc<Holder>, TokenError> {
     if token.len() > LONGEST_TOKEN {
         return Err(TokenError::Unknown);
     }

@@ -99,7 +99,7 @@ async fn look_up(service: &Service, tokens: &[&str]) -> Result<Vec<Answer>, Fail
     // None of ours is longer; hashing them would be work for nothing.
     let tokens: Vec<_> = tokens.iter().map(|token| if token.len() > LONGEST_TOKEN { "" } else { token }).collect();
     let holders = service.core.token_holders(&tokens).await?;
-    Ok(holders.into_iter().map(|holder| holder.map_or(Answer::Bad { active: false }, Answer::from)).collect())
+    Ok(holders.into_iter().map(|holder| holder.map_or(Answer::Bad { active: false }, |holder| Answer::from(&*holder))).collect())
 }
 
 fn said(attempt: &Attempt, answer: Result<impl IntoResponse, Failure>) -> Response {
@@ -112,25 +112,25 @@ fn said(attempt: &Attempt, answer: Result<impl IntoResponse, Failure>) -> Respon
     }
 }
 
-impl From<Holder> for Answer {
-    fn from(holder: Holder) -> Self {
+impl From<&Holder> for Answer {
+    fn from(holder: &Holder) -> Self {
         let Holder { account, session, device, gateways } = holder;
         let username = account.identifiers().next().map(|identifier| identifier.as_str().to_owned());
         Self::Good(Box::new(Good {
             active: true,
             token_type: "Bearer",
-            sub: account.id.into(),
+            sub: account.id.as_str().to_owned(),
             username,
             client_id: session.audience.id().to_owned(),
             client_kind: session.audience.kind(),
             iat: seconds(session.access_issued_at),
             exp: seconds(session.access_expires_at),
-            sid: session.id.into(),
+            sid: session.id.as_str().to_owned(),
             account_number: account.number.0,
-            apikey: account.apikey.into(),
-            region: account.region.into(),
-            device_guid: device,
-            gateways,
+            apikey: account.apikey.as_str().to_owned(),
+            region: account.region.as_str().to_owned(),
+            device_guid: device.clone(),
+            gateways: gateways.clone(),
         }))
     }
 }

@@ -113,7 +113,7 @@ pub(crate) async fn rabbitmq(service: Arc<Service>, question: Question, request:
 /// `POST /mqtt/emqx/authenticate`.
 pub(crate) async fn emqx_authenticate(State(service): State<Arc<Service>>, request: Request) -> Response {
     let attempt = Attempt::begin("mqtt", "emqx_authenticate", &request);
-    let allowed = |holder: Holder| {
+    let allowed = |holder: Arc<Holder>| {
         let until = holder.session.access_expires_at.0.div_euclid(1000);
         json!({ "result": "allow", "is_superuser": false, "expire_at": until })
     };
@@ -198,7 +198,7 @@ impl Service {
         }
     }
 
-    async fn emqx_authenticate(&self, request: Request) -> Result<Holder, Denied> {
+    async fn emqx_authenticate(&self, request: Request) -> Result<Arc<Holder>, Denied> {
         self.mqtt()?;
         let incoming = Incoming::read(request, self.settings.body_timeout).await?;
         let asked: Authenticate = serde_json::from_slice(&incoming.body).map_err(|_| Denied::Malformed)?;
@@ -220,7 +220,7 @@ impl Service {
     }
 
     /// The session of whoever holds the token, if the user name is that session's.
-    async fn log_in(&self, user: &str, token: &str) -> Result<Holder, Denied> {
+    async fn log_in(&self, user: &str, token: &str) -> Result<Arc<Holder>, Denied> {
         if token.len() > LONGEST_TOKEN {
             return Err(TokenError::Unknown.into());
         }

@@ -3,12 +3,12 @@
 use account::store::Page;
 use account::{AccountNumber, AuditQuery, Entry, ObjectId, StoreError, Timestamp};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Connection};
+use sqlx::AnyConnection;
 
 use crate::row::{Row, failed};
 
+/// Within a transaction.
 pub(crate) async fn append(connection: &mut AnyConnection, entries: &[Entry]) -> Result<(), StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
     for entry in entries {
         sqlx::query(
             "INSERT INTO audit (id, at, what, outcome, refused, account, identifier, audience, address, request, times) \
@@ -25,11 +25,11 @@ pub(crate) async fn append(connection: &mut AnyConnection, entries: &[Entry]) ->
         .bind(entry.address.map(|address| address.to_string()))
         .bind(entry.request.clone())
         .bind(entry.times)
-        .execute(&mut *transaction)
+        .execute(&mut *connection)
         .await
         .map_err(failed)?;
     }
-    transaction.commit().await.map_err(failed)
+    Ok(())
 }
 
 pub(crate) async fn list(

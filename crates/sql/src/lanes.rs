@@ -1,10 +1,13 @@
 //! Where guesses are counted. What is counted is decided by [`Tally`]; here it is made true for everybody at once.
 
+use std::collections::HashMap;
+
 use account::store::Page;
 use account::{Count, Counted, Guess, Guessed, Lane, Right, Rules, StoreError, Tally, Timestamp};
 use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Connection};
+use sqlx::{AnyConnection, AssertSqlSafe};
 
+use crate::postgres::POSTGRES;
 use crate::row::{Row, failed};
 
 /// A query of counts, by the names of their columns: a newer version may have added some.
@@ -15,94 +18,77 @@ macro_rules! select {
 }
 
 pub(crate) async fn tally(connection: &mut AnyConnection, guess: &Guess) -> Result<Tally, StoreError> {
-    let mut own = Vec::with_capacity(guess.own.len());
-    for lane in &guess.own {
-        own.push(find(connection, lane).await?);
-    }
-    let subject = match &guess.subject {
-        Some(subject) => find(connection, subject).await?,
-        None => Count::NEW,
-    };
-    Ok(Tally { subject, own, source: find(connection, &guess.source).await? })
+    let lanes: Vec<_> = guess.subject.iter().chain(&guess.own).chain([&guess.source]).collect();
+    let places: Vec<_> = (1..=lanes.len()).map(|place| format!("${place}")).collect();
+    let text = format!("{} WHERE lane IN ({})", select!(""), places.join(", "));
+    let query = lanes.into_iter().fold(sqlx::query(AssertSqlSafe(text)), |query, lane| query.bind(lane.as_str().to_owned()));
+    let rows = query.fetch_all(connection).await.map_err(failed)?;
+    let counts: HashMap<Lane, Count> = rows.iter().map(read).collect::<Result<_, _>>()?;
+    let count = |lane: &Lane| counts.get(lane).copied().unwrap_or(Count::NEW);
+    let subject = guess.subject.as_ref().map_or(Count::NEW, count);
+    Ok(Tally { subject, own: guess.own.iter().map(count).collect(), source: count(&guess.source) })
 }
 
+/// Counts a guess as a failure, if it may be made, within a transaction.
 pub(crate) async fn take(
     connection: &mut AnyConnection,
     guess: &Guess,
     rules: &Rules,
     now: Timestamp,
 ) -> Result<Guessed, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    let mut tally = lock_subject(&mut transaction, guess).await?;
+    let mut tally = lock_subject(&mut *connection, guess).await?;
     if !tally.is_own(guess, rules, now) {
-        tally.source = lock(&mut transaction, &guess.source).await?;
+        tally.source = lock(&mut *connection, &guess.source, tally.source).await?;
     }
     let guessed = tally.count(guess, rules, now);
-    match &guessed {
-        Guessed::Counted(counted) => {
-            put(&mut transaction, guess, *counted, &tally).await?;
-            transaction.commit().await.map_err(failed)?;
-        }
-        Guessed::TooMany { .. } => transaction.rollback().await.map_err(failed)?,
+    if let Guessed::Counted(counted) = &guessed {
+        put(connection, guess, *counted, &tally).await?;
     }
     Ok(guessed)
 }
 
-pub(crate) async fn give_back(connection: &mut AnyConnection, right: Right<'_>) -> Result<(), StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    take_back(&mut transaction, right).await?;
-    transaction.commit().await.map_err(failed)
-}
-
 /// Takes back that a guess was counted as a failure, within a transaction.
-pub(crate) async fn take_back(connection: &mut AnyConnection, right: Right<'_>) -> Result<(), StoreError> {
+pub(crate) async fn take_back(connection: &mut AnyConnection, right: &Right) -> Result<(), StoreError> {
     let Right { guess, counted, let_in, rules, now } = right;
     let mut tally = lock_subject(&mut *connection, guess).await?;
     if let Counted::Shared = counted {
-        tally.source = lock(&mut *connection, &guess.source).await?;
+        tally.source = lock(&mut *connection, &guess.source, tally.source).await?;
     }
-    tally.take_back(guess, counted, let_in, rules);
-    put(&mut *connection, guess, counted, &tally).await?;
-    if let_in { know(connection, guess, now).await } else { Ok(()) }
+    tally.take_back(guess, *counted, *let_in, rules);
+    put(&mut *connection, guess, *counted, &tally).await?;
+    if *let_in { know(connection, guess, *now).await } else { Ok(()) }
 }
 
 /// Reads what is counted, so that nobody else counts the same subject's guesses before the end of the transaction. The source's lane,
 /// which is many others' as well, is locked last and only where it matters: whoever holds it waits for nobody.
 async fn lock_subject(connection: &mut AnyConnection, guess: &Guess) -> Result<Tally, StoreError> {
     if let Some(subject) = &guess.subject {
-        lock(&mut *connection, subject).await?;
+        lock(&mut *connection, subject, Count::NEW).await?;
     }
     tally(connection, guess).await
 }
 
-async fn lock(connection: &mut AnyConnection, lane: &Lane) -> Result<Count, StoreError> {
-    // Changing a row is what locks it on every engine.
+/// What is counted in a lane, so that nobody else counts there before the end of the transaction. Where nobody else writes at the same
+/// time, that is what was `read`.
+async fn lock(connection: &mut AnyConnection, lane: &Lane, read: Count) -> Result<Count, StoreError> {
+    if connection.backend_name() != POSTGRES {
+        return Ok(read);
+    }
+    // Changing a row is what locks it.
     let lock = sqlx::query(concat!(
         "INSERT INTO lanes (lane, subject, failures, failed_at, paused_until, day_until, forget_at) VALUES ($1, $1, 0, 0, 0, 0, 0) ",
         "ON CONFLICT (lane) DO UPDATE SET subject = excluded.subject ",
         "RETURNING lane, failures, failed_at, paused_until, day_until, known_at"
     ));
     let row = lock.bind(lane.as_str()).fetch_one(connection).await.map_err(failed)?;
-    Ok(read(&row)?.1)
+    Ok(self::read(&row)?.1)
 }
 
 /// Notes that whoever makes such guesses has its own lanes.
 pub(crate) async fn know(connection: &mut AnyConnection, guess: &Guess, now: Timestamp) -> Result<(), StoreError> {
-    for lane in &guess.own {
-        sqlx::query(
-            "INSERT INTO lanes (lane, subject, failures, failed_at, paused_until, day_until, known_at, forget_at) \
-             VALUES ($1, $2, 0, 0, 0, 0, $3, $4) \
-             ON CONFLICT (lane) DO UPDATE SET known_at = excluded.known_at, forget_at = excluded.forget_at",
-        )
-        .bind(lane.as_str())
-        .bind(subject_of(guess, lane).as_str())
-        .bind(now.0)
-        .bind(Count { known_at: Some(now), ..Count::NEW }.forget_at().0)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
-    }
-    Ok(())
+    let known = Count { known_at: Some(now), ..Count::NEW };
+    let update = "known_at = excluded.known_at, forget_at = excluded.forget_at";
+    insert(connection, guess, guess.own.iter().map(|lane| (lane, &known)), update).await
 }
 
 pub(crate) async fn list(
@@ -130,35 +116,50 @@ pub(crate) async fn clear(connection: &mut AnyConnection, subject: &Lane) -> Res
 }
 
 async fn put(connection: &mut AnyConnection, guess: &Guess, counted: Counted, tally: &Tally) -> Result<(), StoreError> {
-    for (lane, count) in tally.changed(guess, counted) {
-        sqlx::query(
-            "INSERT INTO lanes (lane, subject, failures, failed_at, paused_until, day_until, forget_at) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (lane) DO UPDATE SET failures = excluded.failures, \
-             failed_at = excluded.failed_at, paused_until = excluded.paused_until, day_until = excluded.day_until, \
-             forget_at = excluded.forget_at",
-        )
-        .bind(lane.as_str())
-        .bind(subject_of(guess, lane).as_str())
-        .bind(count.failures)
-        .bind(count.failed_at.0)
-        .bind(count.paused_until.0)
-        .bind(count.day_until.0)
-        .bind(count.forget_at().0)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+    let update = "failures = excluded.failures, failed_at = excluded.failed_at, paused_until = excluded.paused_until, \
+                  day_until = excluded.day_until, forget_at = excluded.forget_at";
+    insert(connection, guess, tally.changed(guess, counted), update).await
+}
+
+/// Writes what is counted in lanes; of those that are there already, what `update` says.
+async fn insert(
+    connection: &mut AnyConnection,
+    guess: &Guess,
+    lanes: impl Iterator<Item = (&Lane, &Count)>,
+    update: &str,
+) -> Result<(), StoreError> {
+    const COLUMNS: usize = 8;
+    let lanes: Vec<_> = lanes.collect();
+    if lanes.is_empty() {
+        return Ok(());
     }
+    let row = |row: usize| {
+        let places: Vec<_> = (1..=COLUMNS).map(|column| format!("${}", row * COLUMNS + column)).collect();
+        format!("({})", places.join(", "))
+    };
+    let rows: Vec<_> = (0..lanes.len()).map(row).collect();
+    let text = format!(
+        "INSERT INTO lanes (lane, subject, failures, failed_at, paused_until, day_until, known_at, forget_at) VALUES {} \
+         ON CONFLICT (lane) DO UPDATE SET {update}",
+        rows.join(", ")
+    );
+    let query = lanes.iter().fold(sqlx::query(AssertSqlSafe(text)), |query, (lane, count)| {
+        query
+            .bind(lane.as_str().to_owned())
+            .bind(subject_of(guess, lane).as_str().to_owned())
+            .bind(count.failures)
+            .bind(count.failed_at.0)
+            .bind(count.paused_until.0)
+            .bind(count.day_until.0)
+            .bind(count.known_at.map(|at| at.0))
+            .bind(count.forget_at().0)
+    });
+    query.execute(connection).await.map_err(failed)?;
     Ok(())
 }
 
 fn subject_of<'a>(guess: &'a Guess, lane: &'a Lane) -> &'a Lane {
     guess.subject.as_ref().filter(|_| *lane != guess.source).unwrap_or(lane)
-}
-
-async fn find(connection: &mut AnyConnection, lane: &Lane) -> Result<Count, StoreError> {
-    let query = sqlx::query(select!("WHERE lane = $1")).bind(lane.as_str());
-    let row = query.fetch_optional(connection).await.map_err(failed)?;
-    row.as_ref().map_or(Ok(Count::NEW), |row| Ok(read(row)?.1))
 }
 
 fn read(row: &AnyRow) -> Result<(Lane, Count), StoreError> {

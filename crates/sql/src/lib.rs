@@ -12,6 +12,9 @@ mod devices;
 mod directory;
 mod forget;
 mod gateways;
+mod gathering;
+mod group;
+mod holder_cache;
 mod holders;
 mod keys;
 mod lanes;
@@ -28,7 +31,8 @@ mod tables;
 mod watch;
 mod whole;
 
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use account::store::{
     AccountChange, Changed, Created, Creation, Forget, FormerKey, Imported, InsertError, KeptKeys, LoginCommit, LoginOutcome,
@@ -41,7 +45,12 @@ use account::{
     StoreError, StoredCode, Tally, Timestamp, TokenHash,
 };
 use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyPool};
+use sqlx::{Any, AnyConnection, AnyPool, Connection};
+
+use crate::gathering::Gathering;
+use crate::group::{Group, Operation};
+use crate::holder_cache::{Doubt, HolderCache, Touched};
+use crate::row::failed;
 
 pub use crate::directory::SqlDirectory;
 pub use crate::open::{Limits, OpenError};
@@ -54,9 +63,88 @@ pub use crate::whole::{CopyError, Place, Sum, Whole};
 pub struct SqlStore {
     read: AnyPool,
     write: AnyPool,
-    /// Whether the two are one.
-    one_pool: bool,
     limits: Limits,
+    gathering: Gathering,
+    /// What is there on the embedded store, where nobody else writes. Elsewhere, reading and writing go over one pool.
+    embedded: Option<Embedded>,
+}
+
+#[derive(Debug, Clone)]
+struct Embedded {
+    group: Group,
+    holders: Arc<HolderCache>,
+}
+
+impl SqlStore {
+    fn new(read: AnyPool, write: AnyPool, limits: Limits, embedded: Option<Embedded>) -> Self {
+        let gathering = Gathering::start(&read, limits);
+        Self { read, write, limits, gathering, embedded }
+    }
+
+    /// An operation begins that may change this.
+    fn touch(&self, touched: Touched<'_>) -> Doubt {
+        self.embedded.as_ref().map_or(Doubt::NONE, |embedded| embedded.holders.touch(touched))
+    }
+
+    /// Does an operation within a transaction, which on the embedded store others may share.
+    async fn together<T: Send + 'static>(
+        &self,
+        name: &'static str,
+        touched: Touched<'_>,
+        operation: Operation<T>,
+    ) -> Result<T, StoreError> {
+        let Some(embedded) = &self.embedded else { return self.alone(name, &operation).await };
+        let begun = Instant::now();
+        let span = tracing::info_span!("store", otel.name = name, otel.kind = "client");
+        let done = embedded.group.run(operation, embedded.holders.touch(touched), span).await;
+        watch::note(name, begun, &done);
+        done
+    }
+
+    async fn alone<T>(&self, name: &'static str, operation: &Operation<T>) -> Result<T, StoreError> {
+        on!(@ self.write, Doubt::NONE, name, connection => in_a_transaction(connection, operation))
+    }
+
+    async fn who_holds(&self, access: &[TokenHash]) -> Result<Vec<Arc<Holder>>, StoreError> {
+        let Some(embedded) = &self.embedded else { return self.look_up(access.to_vec()).await };
+        let read = embedded.holders.now();
+        let (mut found, mut unknown) = (Vec::with_capacity(access.len()), Vec::new());
+        for access in access {
+            match embedded.holders.get(access) {
+                Some(holder) => found.push(holder),
+                None => unknown.push(access.clone()),
+            }
+        }
+        if !unknown.is_empty() {
+            let looked_up = self.look_up(unknown).await?;
+            looked_up.iter().for_each(|holder| embedded.holders.put(holder, read));
+            found.extend(looked_up);
+        }
+        Ok(found)
+    }
+
+    async fn look_up(&self, mut access: Vec<TokenHash>) -> Result<Vec<Arc<Holder>>, StoreError> {
+        match access.pop() {
+            Some(one) if access.is_empty() => {
+                let begun = Instant::now();
+                let found = self.gathering.ask(one).await;
+                watch::note("holders::find", begun, &found);
+                Ok(found?.into_iter().collect())
+            }
+            last => {
+                access.extend(last);
+                let found = on!(self.read, connection => holders::find(connection, &access))?;
+                Ok(found.into_iter().map(Arc::new).collect())
+            }
+        }
+    }
+}
+
+async fn in_a_transaction<T>(connection: &mut AnyConnection, operation: &Operation<T>) -> Result<T, StoreError> {
+    let mut transaction = connection.begin().await.map_err(failed)?;
+    let done = operation(&mut transaction).await?;
+    transaction.commit().await.map_err(failed)?;
+    Ok(done)
 }
 
 /// An error of an operation.
@@ -104,11 +192,26 @@ impl Drop for InUse {
 }
 
 /// Does an operation on a connection of one of the pools: in time, and again when the engine undid it in favour of somebody else's.
-/// The operation's name, its function's, is its label in the metrics.
+/// The operation's name, its function's, is its label in the metrics. One that writes may change anything that is remembered, unless it
+/// says what it changes.
 macro_rules! on {
-    ($store:ident.$pool:ident, $connection:ident => $first:ident $(:: $more:ident)*($($argument:expr),*)) => {{
+    ($store:ident.write changing $touched:ident $(($whose:expr))?, $($operation:tt)*) => {
+        $crate::on!(@ $store.write, $store.touch($crate::holder_cache::Touched::$touched $(($whose))?), $($operation)*)
+    };
+    ($store:ident.write, $($operation:tt)*) => {
+        $crate::on!(@ $store.write, $store.touch($crate::holder_cache::Touched::Everything), $($operation)*)
+    };
+    ($store:ident.$pool:ident, $($operation:tt)*) => {
+        $crate::on!(@ $store.$pool, $crate::holder_cache::Doubt::NONE, $($operation)*)
+    };
+    (@ $store:ident.$pool:ident, $doubt:expr, $connection:ident => $first:ident $(:: $more:ident)*($($argument:expr),*)) => {
+        $crate::on!(@ $store.$pool, $doubt, concat!(stringify!($first) $(, "::", stringify!($more))*),
+            $connection => $first $(:: $more)*($($argument),*))
+    };
+    (@ $store:ident.$pool:ident, $doubt:expr, $name:expr, $connection:ident => $operation:expr) => {{
         let begun = std::time::Instant::now();
-        let span = tracing::info_span!(concat!(stringify!($first) $(, "::", stringify!($more))*), otel.kind = "client");
+        let span = tracing::info_span!("store", otel.name = $name, otel.kind = "client");
+        let doubt = $doubt;
         let mut tries = 1;
         let done = loop {
             let acquired = match tracing::Instrument::instrument($store.$pool.acquire(), span.clone()).await {
@@ -116,27 +219,57 @@ macro_rules! on {
                 Err(error) => break Err($crate::row::failed(error).into()),
             };
             let mut used = $crate::InUse { connection: acquired, sound: false };
-            let $connection = &mut *used.connection;
-            let operation = tracing::Instrument::instrument($first $(:: $more)*($($argument),*), span.clone());
+            let operation = async {
+                if doubt.is_none() {
+                    let $connection = &mut *used.connection;
+                    return $operation.await;
+                }
+                // Whoever abandons it can have changed something only if that was while it was being committed.
+                let begin = sqlx::Connection::begin_with(&mut *used.connection, "BEGIN IMMEDIATE");
+                let mut transaction = begin.await.map_err($crate::row::failed)?;
+                let $connection = &mut *transaction;
+                let done = $operation.await;
+                let ended = if done.is_ok() { transaction.commit().await } else { transaction.rollback().await };
+                ended.map_err($crate::row::failed)?;
+                done
+            };
+            let operation = tracing::Instrument::instrument(operation, span.clone());
             let Ok(outcome) = tokio::time::timeout($store.limits.timeout, operation).await else {
                 break Err(account::StoreError::Unavailable("it took too long".into()).into());
             };
             used.sound = !outcome.as_ref().is_err_and($crate::Failed::has_failed);
             match outcome {
                 Err(error) if $crate::Failed::gave_way(&error) && tries < $store.limits.tries => tries += 1,
-                outcome => break outcome,
+                outcome => {
+                    if used.sound {
+                        doubt.settle();
+                    }
+                    break outcome;
+                }
             }
         };
-        $crate::watch::note(concat!(stringify!($first) $(, "::", stringify!($more))*), begun, &done);
+        $crate::watch::note($name, begun, &done);
         done
     }};
 }
 pub(crate) use on;
 
+/// Does an operation that owns its arguments within a transaction that others may share; its name is its label in the metrics.
+macro_rules! together {
+    ($store:ident, $touched:expr, $owned:ident, $connection:ident => $first:ident::$second:ident($($argument:expr),*)) => {{
+        let owned = Arc::new($owned);
+        let operation: Operation<_> = Arc::new(move |$connection| {
+            let $owned = Arc::clone(&owned);
+            Box::pin(async move { $first::$second($($argument),*).await })
+        });
+        $store.together(concat!(stringify!($first), "::", stringify!($second)), $touched, operation).await
+    }};
+}
+
 #[async_trait::async_trait]
 impl Store for SqlStore {
     async fn key_fingerprint(&self, ours: &str) -> Result<String, StoreError> {
-        on!(self.write, connection => keys::remember(connection, ours))
+        on!(self.write changing Nothing, connection => keys::remember(connection, ours))
     }
 
     async fn keys(&self) -> Result<KeptKeys, StoreError> {
@@ -144,19 +277,19 @@ impl Store for SqlStore {
     }
 
     async fn rotate_key(&self, from: &str, to: &str, former: &[FormerKey]) -> Result<bool, StoreError> {
-        on!(self.write, connection => keys::rotate(connection, from, to, former))
+        on!(self.write changing Nothing, connection => keys::rotate(connection, from, to, former))
     }
 
     async fn reseal_application(&self, id: &ApplicationId, old: &Sealed, new: &Sealed) -> Result<bool, StoreError> {
-        on!(self.write, connection => applications::reseal(connection, id, old, new))
+        on!(self.write changing Nothing, connection => applications::reseal(connection, id, old, new))
     }
 
     async fn reseal_message(&self, id: &ObjectId, old: &Sealed, new: &Sealed) -> Result<bool, StoreError> {
-        on!(self.write, connection => messages::reseal(connection, id, old, new))
+        on!(self.write changing Nothing, connection => messages::reseal(connection, id, old, new))
     }
 
     async fn insert_application(&self, application: &Application) -> Result<(), InsertError> {
-        on!(self.write, connection => applications::insert(connection, application))
+        on!(self.write changing Nothing, connection => applications::insert(connection, application))
     }
 
     async fn application(&self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
@@ -172,7 +305,7 @@ impl Store for SqlStore {
     }
 
     async fn insert_resource_server(&self, server: &ResourceServer) -> Result<(), InsertError> {
-        on!(self.write, connection => resource_servers::insert(connection, server))
+        on!(self.write changing Nothing, connection => resource_servers::insert(connection, server))
     }
 
     async fn resource_server(&self, id: &ResourceServerId) -> Result<Option<ResourceServer>, StoreError> {
@@ -189,11 +322,11 @@ impl Store for SqlStore {
         secret: &TokenHash,
         until: Timestamp,
     ) -> Result<bool, StoreError> {
-        on!(self.write, connection => resource_servers::rotate(connection, id, secret, until))
+        on!(self.write changing Nothing, connection => resource_servers::rotate(connection, id, secret, until))
     }
 
     async fn enable_resource_server(&self, id: &ResourceServerId, enabled: bool) -> Result<bool, StoreError> {
-        on!(self.write, connection => resource_servers::enable(connection, id, enabled))
+        on!(self.write changing Nothing, connection => resource_servers::enable(connection, id, enabled))
     }
 
     async fn insert_account(&self, account: &Account) -> Result<AccountNumber, InsertError> {
@@ -205,15 +338,15 @@ impl Store for SqlStore {
     }
 
     async fn change_account(&self, change: AccountChange<'_>) -> Result<Changed, StoreError> {
-        on!(self.write, connection => accounts::change(connection, change))
+        on!(self.write changing Account(change.account), connection => accounts::change(connection, change))
     }
 
     async fn delete_account(&self, number: AccountNumber, spend: Spend<'_>, now: Timestamp) -> Result<Changed, StoreError> {
-        on!(self.write, connection => accounts::delete(connection, number, spend, now))
+        on!(self.write changing Account(number), connection => accounts::delete(connection, number, spend, now))
     }
 
     async fn set_region(&self, number: AccountNumber, region: &Region, now: Timestamp) -> Result<bool, StoreError> {
-        on!(self.write, connection => accounts::set_region(connection, number, region, now))
+        on!(self.write changing Account(number), connection => accounts::set_region(connection, number, region, now))
     }
 
     async fn take_in(&self, account: &Account, gateways: &[Gateway]) -> Result<Imported, StoreError> {
@@ -221,11 +354,11 @@ impl Store for SqlStore {
     }
 
     async fn remove_account(&self, number: AccountNumber, now: Timestamp) -> Result<bool, StoreError> {
-        on!(self.write, connection => accounts::remove(connection, number, now))
+        on!(self.write changing Account(number), connection => accounts::remove(connection, number, now))
     }
 
     async fn set_details(&self, number: AccountNumber, details: &Details) -> Result<bool, StoreError> {
-        on!(self.write, connection => accounts::set_details(connection, number, details))
+        on!(self.write changing Account(number), connection => accounts::set_details(connection, number, details))
     }
 
     async fn import_accounts(&self, accounts: &[Account], source: &str, line: i64) -> Result<Vec<Imported>, StoreError> {
@@ -249,15 +382,15 @@ impl Store for SqlStore {
     }
 
     async fn set_activation(&self, number: AccountNumber, activation: Activation) -> Result<bool, StoreError> {
-        on!(self.write, connection => accounts::set_activation(connection, number, activation))
+        on!(self.write changing Account(number), connection => accounts::set_activation(connection, number, activation))
     }
 
     async fn enable_account(&self, number: AccountNumber, enabled: bool, now: Timestamp) -> Result<bool, StoreError> {
-        on!(self.write, connection => accounts::enable(connection, number, enabled, now))
+        on!(self.write changing Account(number), connection => accounts::enable(connection, number, enabled, now))
     }
 
     async fn insert_device(&self, device: &Device) -> Result<(), InsertError> {
-        on!(self.write, connection => devices::insert(connection, device))
+        on!(self.write changing Nothing, connection => devices::insert(connection, device))
     }
 
     async fn device(&self, serial: &Serial) -> Result<Option<Device>, StoreError> {
@@ -269,7 +402,7 @@ impl Store for SqlStore {
     }
 
     async fn put_device(&self, device: &Device, now: Timestamp) -> Result<(), InsertError> {
-        on!(self.write, connection => devices::put(connection, device, now))
+        on!(self.write changing Device(&device.serial), connection => devices::put(connection, device, now))
     }
 
     async fn devices(&self, page: Page<Serial>) -> Result<Vec<Device>, StoreError> {
@@ -293,7 +426,7 @@ impl Store for SqlStore {
     }
 
     async fn set_min_app_version(&self, serial: &Serial, version: Option<&AppVersion>) -> Result<bool, StoreError> {
-        on!(self.write, connection => gateways::set_min_app_version(connection, serial, version))
+        on!(self.write changing Nothing, connection => gateways::set_min_app_version(connection, serial, version))
     }
 
     async fn bind(&self, serial: &Serial, account: AccountNumber) -> Result<bool, StoreError> {
@@ -321,27 +454,24 @@ impl Store for SqlStore {
     }
 
     async fn rename(&self, guid: &Guid, name: &str) -> Result<bool, StoreError> {
-        on!(self.write, connection => devices::rename(connection, guid, name))
+        on!(self.write changing Nothing, connection => devices::rename(connection, guid, name))
     }
 
     async fn set_connect_method(&self, guid: &Guid, method: &str) -> Result<bool, StoreError> {
-        on!(self.write, connection => gateways::set_connect_method(connection, guid, method))
+        on!(self.write changing Nothing, connection => gateways::set_connect_method(connection, guid, method))
     }
 
-    async fn commit_login(&self, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError> {
-        on!(self.write, connection => sessions::commit_login(connection, login))
+    async fn commit_login(&self, login: LoginCommit) -> Result<LoginOutcome, StoreError> {
+        let touched = Touched::Account(login.session.account);
+        together!(self, touched, login, connection => sessions::commit_login(connection, &login))
     }
 
     async fn sessions(&self, account: Option<AccountNumber>, page: Page<ObjectId>) -> Result<Vec<Session>, StoreError> {
         on!(self.read, connection => sessions::list(connection, account, &page))
     }
 
-    async fn session_with(&self, access: &TokenHash) -> Result<Option<Session>, StoreError> {
-        on!(self.read, connection => sessions::find_by_access(connection, access))
-    }
-
-    async fn holders(&self, access: &[TokenHash]) -> Result<Vec<Holder>, StoreError> {
-        on!(self.read, connection => holders::find(connection, access))
+    async fn holders(&self, access: &[TokenHash]) -> Result<Vec<Arc<Holder>>, StoreError> {
+        self.who_holds(access).await
     }
 
     async fn holders_at(&self, apikey: &str, audience: &str) -> Result<Vec<Holder>, StoreError> {
@@ -352,12 +482,14 @@ impl Store for SqlStore {
         on!(self.read, connection => sessions::find_by_refresh(connection, refresh))
     }
 
-    async fn rotate(&self, rotation: Rotation<'_>) -> Result<bool, StoreError> {
-        on!(self.write, connection => sessions::rotate(connection, rotation))
+    async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError> {
+        let touched = Touched::Account(rotation.session.account);
+        together!(self, touched, rotation, connection => sessions::rotate(connection, &rotation))
     }
 
     async fn end_session(&self, id: &ObjectId, reason: EndReason, now: Timestamp) -> Result<bool, StoreError> {
-        on!(self.write, connection => sessions::end(connection, session_events::Which::One(id), reason, now))
+        let ended = id.clone();
+        together!(self, Touched::Session(id), ended, connection => sessions::end_one(connection, &ended, reason, now))
     }
 
     async fn numbered_events(&self) -> Result<Option<i64>, StoreError> {
@@ -365,7 +497,7 @@ impl Store for SqlStore {
     }
 
     async fn number_events(&self) -> Result<i64, StoreError> {
-        on!(self.write, connection => session_events::number(connection))
+        on!(self.write changing Nothing, connection => session_events::number(connection))
     }
 
     async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
@@ -373,15 +505,15 @@ impl Store for SqlStore {
     }
 
     async fn mail(&self, mailing: Mailing<'_>) -> Result<Mailed, StoreError> {
-        on!(self.write, connection => mailings::mail(connection, mailing))
+        on!(self.write changing Nothing, connection => mailings::mail(connection, mailing))
     }
 
     async fn take_try(&self, purpose: Purpose, address: &Address, most: i64) -> Result<Option<StoredCode>, StoreError> {
-        on!(self.write, connection => mailings::take_try(connection, purpose, address, most))
+        on!(self.write changing Nothing, connection => mailings::take_try(connection, purpose, address, most))
     }
 
     async fn return_try(&self, code: &ProvenCode) -> Result<(), StoreError> {
-        on!(self.write, connection => mailings::return_try(connection, code))
+        on!(self.write changing Nothing, connection => mailings::return_try(connection, code))
     }
 
     async fn tally(&self, guess: &Guess) -> Result<Tally, StoreError> {
@@ -389,19 +521,20 @@ impl Store for SqlStore {
     }
 
     async fn take_guess(&self, guess: &Guess, rules: &Rules, now: Timestamp) -> Result<Guessed, StoreError> {
-        on!(self.write, connection => lanes::take(connection, guess, rules, now))
+        let (guess, rules) = (guess.clone(), *rules);
+        together!(self, Touched::Nothing, guess, connection => lanes::take(connection, &guess, &rules, now))
     }
 
-    async fn return_guess(&self, right: Right<'_>) -> Result<(), StoreError> {
-        on!(self.write, connection => lanes::give_back(connection, right))
+    async fn return_guess(&self, right: Right) -> Result<(), StoreError> {
+        together!(self, Touched::Nothing, right, connection => lanes::take_back(connection, &right))
     }
 
     async fn know(&self, guess: &Guess, now: Timestamp) -> Result<(), StoreError> {
-        on!(self.write, connection => lanes::know(connection, guess, now))
+        on!(self.write changing Nothing, connection => lanes::know(connection, guess, now))
     }
 
-    async fn append_audit(&self, entries: &[Entry]) -> Result<(), StoreError> {
-        on!(self.write, connection => audit::append(connection, entries))
+    async fn append_audit(&self, entries: Vec<Entry>) -> Result<(), StoreError> {
+        together!(self, Touched::Nothing, entries, connection => audit::append(connection, &entries))
     }
 
     async fn audit(&self, query: &AuditQuery, page: Page<ObjectId>) -> Result<Vec<Entry>, StoreError> {
@@ -413,7 +546,7 @@ impl Store for SqlStore {
     }
 
     async fn clear_lanes(&self, subject: &Lane) -> Result<u64, StoreError> {
-        on!(self.write, connection => lanes::clear(connection, subject))
+        on!(self.write changing Nothing, connection => lanes::clear(connection, subject))
     }
 
     async fn link(&self, hash: &TokenHash) -> Result<Option<Link>, StoreError> {
@@ -421,15 +554,15 @@ impl Store for SqlStore {
     }
 
     async fn claim_message(&self, now: Timestamp, until: Timestamp) -> Result<Option<Queued>, StoreError> {
-        on!(self.write, connection => messages::claim(connection, now, until))
+        on!(self.write changing Nothing, connection => messages::claim(connection, now, until))
     }
 
     async fn finish_message(&self, id: &ObjectId) -> Result<(), StoreError> {
-        on!(self.write, connection => messages::finish(connection, id))
+        on!(self.write changing Nothing, connection => messages::finish(connection, id))
     }
 
     async fn postpone_message(&self, id: &ObjectId, until: Option<Timestamp>, error: &str) -> Result<(), StoreError> {
-        on!(self.write, connection => messages::postpone(connection, id, until, error))
+        on!(self.write changing Nothing, connection => messages::postpone(connection, id, until, error))
     }
 
     async fn next_message_due(&self) -> Result<Option<Timestamp>, StoreError> {
@@ -441,10 +574,11 @@ impl Store for SqlStore {
     }
 
     async fn forget(&self, before: &Forget) -> Result<(), StoreError> {
-        on!(self.write, connection => forget::forget(connection, before))
+        on!(self.write changing Nothing, connection => forget::forget(connection, before))
     }
 
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError> {
-        on!(self.write, connection => sessions::remember_nonce(connection, audience, nonce, now, keep))
+        let new = (audience.clone(), nonce.to_owned());
+        together!(self, Touched::Nothing, new, connection => sessions::remember_nonce(connection, &new.0, &new.1, now, keep))
     }
 }

@@ -47,7 +47,7 @@ impl SqlStore {
 
         // One is always there, by which others see that the database is in use.
         let pool = pool(url, 1, limits).map_err(database)?;
-        Ok(Self { read: pool.clone(), write: pool, one_pool: true, limits })
+        Ok(Self::new(pool.clone(), pool, limits, None))
     }
 }
 

@@ -26,27 +26,32 @@ macro_rules! select {
 /// The same without a condition.
 pub(crate) const SELECT: &str = select!("");
 
-pub(crate) async fn commit_login(connection: &mut AnyConnection, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    let outcome = try_commit(&mut transaction, login).await?;
+/// Makes a login true, within a transaction.
+pub(crate) async fn commit_login(connection: &mut AnyConnection, login: &LoginCommit) -> Result<LoginOutcome, StoreError> {
+    if login.bind.is_none() && login.spend.is_none() {
+        // It is refused before anything is changed, or not at all.
+        return try_commit(connection, login).await;
+    }
+    let mut part = connection.begin().await.map_err(failed)?;
+    let outcome = try_commit(&mut part, login).await?;
     match outcome {
-        LoginOutcome::Done(_) => transaction.commit().await.map_err(failed)?,
-        LoginOutcome::Stale | LoginOutcome::Spent => transaction.rollback().await.map_err(failed)?,
+        LoginOutcome::Done(_) => part.commit().await.map_err(failed)?,
+        LoginOutcome::Stale | LoginOutcome::Spent => part.rollback().await.map_err(failed)?,
     }
     Ok(outcome)
 }
 
-async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> Result<LoginOutcome, StoreError> {
-    if !touch_account(connection, &login).await? || !is_open(connection, &login.session.audience).await? {
+async fn try_commit(connection: &mut AnyConnection, login: &LoginCommit) -> Result<LoginOutcome, StoreError> {
+    if !is_open(connection, &login.session.audience).await? || !touch_account(connection, login).await? {
         return Ok(LoginOutcome::Stale);
     }
     let account = login.session.account;
-    if let Some(serial) = login.bind
+    if let Some(serial) = &login.bind
         && !gateways::bind_free(connection, serial, account).await?
     {
         return Ok(LoginOutcome::Stale);
     }
-    if let Some(code) = login.spend
+    if let Some(code) = &login.spend
         && !mailings::spend(connection, Spend::Code(code)).await?
     {
         return Ok(LoginOutcome::Spent);
@@ -56,9 +61,10 @@ async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> R
     if let Some(previous) = &previous {
         session.client.app_version = session.client.app_version.or_else(|| previous.client.app_version.clone());
         session.client.os = session.client.os.or_else(|| previous.client.os.clone());
+        session_events::end(connection, Which::One(&previous.id), EndReason::Replaced, session.created_at).await?;
     }
-    put(connection, &session).await?;
-    if let Some(right) = login.right {
+    insert(connection, &session).await?;
+    if let Some(right) = &login.right {
         lanes::take_back(connection, right).await?;
     }
     let previous_ended_at = previous.map(|previous| previous.access_expires_at.min(session.created_at));
@@ -66,13 +72,13 @@ async fn try_commit(connection: &mut AnyConnection, login: LoginCommit<'_>) -> R
 }
 
 /// Notes the login on its account and renews the verifier, if the account is still at the revision that the login was decided on.
-async fn touch_account(connection: &mut AnyConnection, login: &LoginCommit<'_>) -> Result<bool, StoreError> {
+async fn touch_account(connection: &mut AnyConnection, login: &LoginCommit) -> Result<bool, StoreError> {
     let update = sqlx::query(
         "UPDATE accounts SET last_login_at = $1, verifier = COALESCE($2, verifier), revision = revision + $3 \
          WHERE number = $4 AND revision = $5",
     )
     .bind(login.session.created_at.0)
-    .bind(login.verifier.map(|verifier| verifier.phc().to_owned()))
+    .bind(login.verifier.as_ref().map(|verifier| verifier.phc().to_owned()))
     .bind(i64::from(login.verifier.is_some() || login.bind.is_some()))
     .bind(login.session.account.0)
     .bind(login.revision);
@@ -105,6 +111,10 @@ async fn find(
 pub(crate) async fn put(connection: &mut AnyConnection, session: &Session) -> Result<(), StoreError> {
     let older = Which::OfAccountAt(session.account, &session.audience);
     session_events::end(&mut *connection, older, EndReason::Replaced, session.created_at).await?;
+    insert(connection, session).await
+}
+
+async fn insert(connection: &mut AnyConnection, session: &Session) -> Result<(), StoreError> {
     sqlx::query(
         "INSERT INTO sessions (account, audience_kind, audience, id, access_hash, access_issued_at, access_expires_at, refresh_hash, \
          refresh_expires_at, created_at, address, app_version, os) \
@@ -147,16 +157,14 @@ pub(crate) async fn list(
     query.fetch_all(connection).await.map_err(failed)?.iter().map(read).collect()
 }
 
-pub(crate) async fn end(
+/// Ends a session, within a transaction.
+pub(crate) async fn end_one(
     connection: &mut AnyConnection,
-    which: Which<'_>,
+    id: &ObjectId,
     reason: EndReason,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    let ended = session_events::end(&mut transaction, which, reason, now).await?;
-    transaction.commit().await.map_err(failed)?;
-    Ok(ended)
+    session_events::end(connection, Which::One(id), reason, now).await
 }
 
 /// Whether an account has a session with this id.
@@ -165,19 +173,17 @@ pub(crate) async fn is_there(connection: &mut AnyConnection, account: AccountNum
     Ok(query.fetch_optional(connection).await.map_err(failed)?.is_some())
 }
 
-pub(crate) async fn find_by_access(connection: &mut AnyConnection, access: &TokenHash) -> Result<Option<Session>, StoreError> {
-    let query = sqlx::query(select!("WHERE access_hash = $1")).bind(access.as_str());
-    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
-}
-
 pub(crate) async fn find_by_refresh(
     connection: &mut AnyConnection,
     refresh: &TokenHash,
 ) -> Result<Option<RefreshToken>, StoreError> {
+    if let Some(current) = find_current(&mut *connection, refresh).await? {
+        return Ok(Some(RefreshToken::Current(current)));
+    }
+    // It may be spent, or was so a moment ago: all of one moment.
     let mut transaction = connection.begin().await.map_err(failed)?;
-    let current = sqlx::query(select!("WHERE refresh_hash = $1")).bind(refresh.as_str());
-    if let Some(row) = current.fetch_optional(&mut *transaction).await.map_err(failed)? {
-        return Ok(Some(RefreshToken::Current(read(&row)?)));
+    if let Some(current) = find_current(&mut transaction, refresh).await? {
+        return Ok(Some(RefreshToken::Current(current)));
     }
     let spent = sqlx::query("SELECT session, access, successor, salt, spent_at, expires_at FROM spent_tokens WHERE hash = $1")
         .bind(refresh.as_str());
@@ -196,9 +202,14 @@ pub(crate) async fn find_by_refresh(
     Ok(Some(RefreshToken::Spent(read(&session)?, spent)))
 }
 
-pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: Rotation<'_>) -> Result<bool, StoreError> {
+async fn find_current(connection: &mut AnyConnection, refresh: &TokenHash) -> Result<Option<Session>, StoreError> {
+    let query = sqlx::query(select!("WHERE refresh_hash = $1")).bind(refresh.as_str());
+    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
+}
+
+/// Gives a session new tokens, within a transaction.
+pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: &Rotation) -> Result<bool, StoreError> {
     let Rotation { session, spent, now } = rotation;
-    let mut transaction = connection.begin().await.map_err(failed)?;
     let update = sqlx::query(
         "UPDATE sessions SET access_hash = $1, access_issued_at = $2, access_expires_at = $3, refresh_hash = $4, \
          refresh_expires_at = $5 WHERE id = $6 AND refresh_hash = $7",
@@ -210,12 +221,11 @@ pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: Rotation<'_
     .bind(session.refresh_expires_at.0)
     .bind(session.id.as_str())
     .bind(spent.hash.as_str());
-    if update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() == 0 {
-        transaction.rollback().await.map_err(failed)?;
+    if update.execute(&mut *connection).await.map_err(failed)?.rows_affected() == 0 {
         return Ok(false);
     }
     let forget = sqlx::query("DELETE FROM spent_tokens WHERE session = $1 AND expires_at <= $2");
-    forget.bind(session.id.as_str()).bind(now.0).execute(&mut *transaction).await.map_err(failed)?;
+    forget.bind(session.id.as_str()).bind(now.0).execute(&mut *connection).await.map_err(failed)?;
     let insert = sqlx::query(
         "INSERT INTO spent_tokens (hash, session, access, successor, salt, spent_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
@@ -226,9 +236,8 @@ pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: Rotation<'_
     .bind(spent.salt.as_str())
     .bind(spent.spent_at.0)
     .bind(spent.expires_at.0);
-    insert.execute(&mut *transaction).await.map_err(failed)?;
-    session_events::note_refresh(&mut transaction, session, now).await?;
-    transaction.commit().await.map_err(failed)?;
+    insert.execute(&mut *connection).await.map_err(failed)?;
+    session_events::note_refresh(connection, session, *now).await?;
     Ok(true)
 }
 

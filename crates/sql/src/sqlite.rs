@@ -2,13 +2,16 @@
 
 use std::path::Path;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use sqlx::any::AnyConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AnyConnection, ConnectOptions, Connection, Executor};
 
-use crate::SqlStore;
+use crate::group::Group;
+use crate::holder_cache::HolderCache;
 use crate::open::{self, Limits, OpenError};
+use crate::{Embedded, SqlStore};
 
 /// The oldest SQLite that is trusted: before it, a WAL reset that met a concurrent write and checkpoint could corrupt the database.
 pub const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
@@ -42,7 +45,9 @@ impl SqlStore {
         // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
         let write = pool(1).connect_with(options.clone()).await.map_err(database)?;
         let read = pool(READERS).connect_with(options).await.map_err(database)?;
-        Ok(Self { read, write, one_pool: false, limits })
+        let holders = HolderCache::new();
+        let group = Group::start(write.clone(), limits, Arc::clone(&holders));
+        Ok(Self::new(read, write, limits, Some(Embedded { group, holders })))
     }
 }
 

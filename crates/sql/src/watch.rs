@@ -37,7 +37,7 @@ impl SqlStore {
     /// # Errors
     /// [`StoreError`], also when it is a standby.
     pub async fn ready(&self, patience: Duration) -> Result<Option<String>, StoreError> {
-        let ready = async { on!(self.write, connection => ready(connection)) };
+        let ready = async { on!(self.write changing Nothing, connection => ready(connection)) };
         let too_long = || StoreError::Unavailable("it took too long".into());
         tokio::time::timeout(patience, ready).await.map_err(|_| too_long())?
     }
@@ -47,7 +47,7 @@ impl SqlStore {
     pub fn connections(&self) -> Connections {
         let of = |pool: &AnyPool| (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
         let (mut size, mut idle) = of(&self.write);
-        if !self.one_pool {
+        if self.embedded.is_some() {
             let (more, more_idle) = of(&self.read);
             (size, idle) = (size + more, idle + more_idle);
         }

@@ -31,7 +31,7 @@ use super::{AccountChange, Changed, Ending, Forget, InsertError, LoginCommit, Lo
 use crate::{
     Account, AccountNumber, Activation, ApiKey, Application, ApplicationId, Audience, Client, Details, Device, DeviceKind,
     EndReason, Facts, Gateway, GatewayKind, Guid, Identifier, Identity, MasterKey, ObjectId, Profile, Serial, Session, Store,
-    SystemRng, Timestamp, Token, TokenLength, Verifier,
+    SystemRng, Timestamp, Token, TokenHash, TokenLength, Verifier,
 };
 
 /// Makes a `#[tokio::test]` of each check. `$open` is an async function that returns a fresh, empty `Arc<dyn Store>` and whatever
@@ -46,7 +46,7 @@ macro_rules! store_contract {
             login_replaces_a_session login_keeps_what_it_does_not_say a_login_on_anything_else_is_undone
             a_login_at_a_forbidden_application_is_undone login_binds_and_renews
             a_login_that_fails_is_undone an_abandoned_login_is_whole_or_nothing sessions nonces key_fingerprint
-            logins_race_for_one_session logins_race_for_a_gateway logins_race_against_changes nonces_race registrations_race
+            logins_race_for_one_session a_login_that_fails_spoils_no_other logins_race_for_a_gateway logins_race_against_changes nonces_race registrations_race
             fingerprints_race
             codes mailing_limits links messages creations what_was_never_activated_makes_place account_changes deletion
             refresh_tokens devices_come_again gateways_come_again imports moves sendings_race tries_race registrations_race_for_a_code
@@ -209,8 +209,8 @@ fn a_session(account: AccountNumber, audience: Audience, created_at: Timestamp) 
     }
 }
 
-fn commit(session: &Session, revision: i64) -> LoginCommit<'_> {
-    LoginCommit { revision, session, bind: None, verifier: None, spend: None, right: None }
+fn commit(session: &Session, revision: i64) -> LoginCommit {
+    LoginCommit { revision, session: session.clone(), bind: None, verifier: None, spend: None, right: None }
 }
 
 /// What is older; the audit trail is kept.
@@ -221,6 +221,10 @@ fn forget(now: Timestamp, old: Timestamp, events: Timestamp) -> Forget {
 async fn log_in(store: &AnyStore, account: &Account, audience: Audience) -> LoginDone {
     let session = a_session(account.number, audience, NOW);
     store.commit_login(commit(&session, account.revision)).await.unwrap().done().expect("nothing has changed")
+}
+
+async fn session_with(store: &AnyStore, access: &TokenHash) -> Option<Session> {
+    store.holders(std::slice::from_ref(access)).await.unwrap().pop().map(|holder| holder.session.clone())
 }
 
 async fn session_ids(store: &AnyStore, account: Option<AccountNumber>) -> Vec<ObjectId> {

@@ -92,7 +92,7 @@ pub async fn revisions(store: AnyStore) {
 
     let session = || a_session(anna, at_phone("one"), NOW);
     let (one, third) = (serial("one"), verifier("third"));
-    for (what, bind, verifier) in [("bound by a login", Some(&one), None), ("renewed by a login", None, Some(&third))] {
+    for (what, bind, verifier) in [("bound by a login", Some(one), None), ("renewed by a login", None, Some(third))] {
         let session = session();
         let login = LoginCommit { bind, verifier, ..commit(&session, revision().await) };
         assert!(store.commit_login(login).await.unwrap().done().is_some());

@@ -205,9 +205,9 @@ pub async fn refreshes_are_events(store: AnyStore) {
     let mut session = log_in(&store, &anna, at_phone("one")).await.session;
     for at in [later(1), later(2)] {
         let (renewed, spent) = refreshed(&session, at);
-        assert!(store.rotate(Rotation { session: &renewed, spent: &spent, now: at }).await.unwrap());
-        assert!(!store.rotate(Rotation { session: &renewed, spent: &spent, now: at }).await.unwrap());
-        assert_same(&store.session_with(&renewed.access_hash).await.unwrap(), &Some(&renewed));
+        assert!(store.rotate(Rotation { session: renewed.clone(), spent: spent.clone(), now: at }).await.unwrap());
+        assert!(!store.rotate(Rotation { session: renewed.clone(), spent: spent.clone(), now: at }).await.unwrap());
+        assert_same(&session_with(&store, &renewed.access_hash).await, &Some(&renewed));
         session = renewed;
     }
     let seen = events(&store).await;

@@ -32,8 +32,8 @@ async fn take(store: &AnyStore, guess: &Guess) -> Option<Counted> {
     }
 }
 
-fn right(guess: &Guess, counted: Counted, let_in: bool) -> Right<'_> {
-    Right { guess, counted, let_in, rules: &RULES, now: NOW }
+fn right(guess: &Guess, counted: Counted, let_in: bool) -> Right {
+    Right { guess: guess.clone(), counted, let_in, rules: RULES, now: NOW }
 }
 
 /// What is stored is what [`Tally`] decides.
@@ -134,7 +134,7 @@ pub async fn a_login_takes_its_guess_back(store: AnyStore) {
     let counted = take(&store, &guess).await.unwrap();
     let session = a_session(account.number, at_phone("one"), NOW);
     let login = LoginCommit { right: Some(right(&guess, counted, true)), ..commit(&session, account.revision) };
-    let stale = LoginCommit { revision: account.revision + 1, ..login };
+    let stale = LoginCommit { revision: account.revision + 1, ..login.clone() };
     assert!(store.commit_login(stale).await.unwrap().done().is_none());
     assert_eq!(store.tally(&guess).await.unwrap().subject.failures, 1);
     assert!(store.commit_login(login).await.unwrap().done().is_some());

@@ -339,25 +339,25 @@ pub async fn refresh_tokens(store: AnyStore) {
     let anna = registered(&store, &["anna"]).await;
     let session = log_in(&store, &anna, at_phone("one")).await.session;
     let unknown = Token::draw(&SystemRng, TokenLength::Bits160).hash();
-    assert!(store.session_with(&unknown).await.unwrap().is_none() && store.refresh_token(&unknown).await.unwrap().is_none());
-    assert_same(&store.session_with(&session.access_hash).await.unwrap(), &Some(&session));
-    assert!(store.session_with(&session.refresh_hash).await.unwrap().is_none(), "a refresh token is no access token");
+    assert!(session_with(&store, &unknown).await.is_none() && store.refresh_token(&unknown).await.unwrap().is_none());
+    assert_same(&session_with(&store, &session.access_hash).await, &Some(&session));
+    assert!(session_with(&store, &session.refresh_hash).await.is_none(), "a refresh token is no access token");
     let is_current =
         |found: Option<RefreshToken>, session: &Session| assert_same(&found, &Some(RefreshToken::Current(session.clone())));
     is_current(store.refresh_token(&session.refresh_hash).await.unwrap(), &session);
 
     let (second, spent) = rotated(&session, later(10));
-    assert!(store.rotate(Rotation { session: &second, spent: &spent, now: later(10) }).await.unwrap());
-    assert!(!store.rotate(Rotation { session: &second, spent: &spent, now: later(10) }).await.unwrap(), "once");
-    assert!(store.session_with(&session.access_hash).await.unwrap().is_none());
-    assert_same(&store.session_with(&second.access_hash).await.unwrap(), &Some(&second));
+    assert!(store.rotate(Rotation { session: second.clone(), spent: spent.clone(), now: later(10) }).await.unwrap());
+    assert!(!store.rotate(Rotation { session: second.clone(), spent: spent.clone(), now: later(10) }).await.unwrap(), "once");
+    assert!(session_with(&store, &session.access_hash).await.is_none());
+    assert_same(&session_with(&store, &second.access_hash).await, &Some(&second));
     is_current(store.refresh_token(&second.refresh_hash).await.unwrap(), &second);
     let found = store.refresh_token(&session.refresh_hash).await.unwrap();
     assert_same(&found, &Some(RefreshToken::Spent(second.clone(), spent.clone())));
 
     // What would have expired is forgotten, what would not is kept.
     let (third, spent_later) = rotated(&second, later(200));
-    assert!(store.rotate(Rotation { session: &third, spent: &spent_later, now: later(200) }).await.unwrap());
+    assert!(store.rotate(Rotation { session: third.clone(), spent: spent_later.clone(), now: later(200) }).await.unwrap());
     assert!(store.refresh_token(&session.refresh_hash).await.unwrap().is_none());
     assert!(matches!(store.refresh_token(&second.refresh_hash).await.unwrap(), Some(RefreshToken::Spent(..))));
     log_in(&store, &anna, at_phone("one")).await;
@@ -550,7 +550,7 @@ pub async fn rotations_race(store: AnyStore) {
         let (store, session) = (Arc::clone(&store), session.clone());
         async move {
             let (renewed, spent) = rotated(&session, NOW);
-            store.rotate(Rotation { session: &renewed, spent: &spent, now: NOW }).await.unwrap()
+            store.rotate(Rotation { session: renewed.clone(), spent: spent.clone(), now: NOW }).await.unwrap()
         }
     });
     assert_eq!(rotations.await, 1);

@@ -78,8 +78,8 @@ pub async fn a_login_on_anything_else_is_undone(store: AnyStore) {
         (anna.revision, Some("none")),
     ] {
         let bind = bind.map(serial);
-        for verifier in [None, Some(&renewed)] {
-            let login = LoginCommit { revision, session: &session, bind: bind.as_ref(), verifier, spend: None, right: None };
+        for verifier in [None, Some(renewed.clone())] {
+            let login = LoginCommit { bind: bind.clone(), verifier, ..commit(&session, revision) };
             assert!(store.commit_login(login).await.unwrap().done().is_none(), "{revision} {bind:?}");
             assert_eq!(everything(&store).await, before, "{revision} {bind:?}");
         }
@@ -104,7 +104,7 @@ pub async fn login_binds_and_renews(store: AnyStore) {
     add_gateways(&store, &["free", "other"]).await;
     let (free, renewed) = (serial("free"), verifier("renewed"));
     let session = a_session(anna.number, at_device("phone"), NOW);
-    let login = LoginCommit { bind: Some(&free), verifier: Some(&renewed), ..commit(&session, anna.revision) };
+    let login = LoginCommit { bind: Some(free), verifier: Some(renewed.clone()), ..commit(&session, anna.revision) };
     assert_same(&store.commit_login(login).await.unwrap().done().unwrap().session, &session);
     let after = reread(&store, anna.number).await;
     assert!(after.revision > anna.revision, "what the next login rests on has changed");
@@ -124,7 +124,7 @@ pub async fn a_login_that_fails_is_undone(store: AnyStore) {
     let same_token = Session { access_hash: first.access_hash, ..a_session(anna.number, at_phone("two"), NOW) };
     let same_id = Session { id: first.id, ..a_session(anna.number, at_phone("two"), NOW) };
     for session in [&same_id, &same_token] {
-        let login = LoginCommit { bind: Some(&free), verifier: Some(&renewed), ..commit(session, anna.revision) };
+        let login = LoginCommit { bind: Some(free.clone()), verifier: Some(renewed.clone()), ..commit(session, anna.revision) };
         assert!(store.commit_login(login).await.is_err(), "an id and a token are one session's");
         assert_eq!(everything(&store).await, before);
     }
@@ -156,7 +156,7 @@ pub async fn an_abandoned_login_is_whole_or_nothing(store: AnyStore) {
         let account = registered(&store, &[&name]).await;
         add_gateways(&store, &[&name]).await;
         let (session, bind, renewed) = (a_session(account.number, at_phone("one"), NOW), serial(&name), verifier("renewed"));
-        let login = LoginCommit { bind: Some(&bind), verifier: Some(&renewed), ..commit(&session, account.revision) };
+        let login = LoginCommit { bind: Some(bind.clone()), verifier: Some(renewed.clone()), ..commit(&session, account.revision) };
         let outcome = abandoned(store.commit_login(login), steps).await;
 
         // Waits for what may still be going on with this account.

@@ -36,7 +36,7 @@ pub async fn logins_race_for_a_gateway(store: AnyStore) {
         let store = Arc::clone(&store);
         logins.spawn(async move {
             let (session, free) = (a_session(account.number, at_phone("one"), NOW), serial("free"));
-            let login = LoginCommit { bind: Some(&free), ..commit(&session, account.revision) };
+            let login = LoginCommit { bind: Some(free), ..commit(&session, account.revision) };
             store.commit_login(login).await.unwrap().done().map(|done| done.session.account)
         });
     }
@@ -117,7 +117,7 @@ pub async fn outlives_its_connections(store: AnyStore, reopen: impl AsyncFnOnce(
     assert_eq!(store.key_fingerprint("first").await.unwrap(), "first");
     log_in(&store, &ben, at_phone("one")).await;
     let (session, one, renewed) = (a_session(ben.number, at_device("one"), NOW), serial("one"), verifier("renewed"));
-    let login = LoginCommit { bind: Some(&one), verifier: Some(&renewed), ..commit(&session, ben.revision) };
+    let login = LoginCommit { bind: Some(one), verifier: Some(renewed), ..commit(&session, ben.revision) };
     assert!(store.commit_login(login).await.unwrap().done().is_some());
     let before = everything(&store).await;
     drop(store);
@@ -128,4 +128,28 @@ pub async fn outlives_its_connections(store: AnyStore, reopen: impl AsyncFnOnce(
     assert_eq!(again.key_fingerprint("second").await.unwrap(), "first");
     assert_taken(&again.insert_account(&an_account(&["ben"])).await, "user name");
     assert_eq!(registered(&again, &["carl"]).await.number, AccountNumber(3));
+}
+
+/// What the database refuses of one login is nobody else's failure, however many are made true together.
+pub async fn a_login_that_fails_spoils_no_other(store: AnyStore) {
+    let anna = registered(&store, &["anna"]).await;
+    let first = log_in(&store, &anna, at_phone("first")).await.session;
+    let mut accounts = Vec::new();
+    for person in 0..50 {
+        accounts.push(registered(&store, &[&format!("person{person}")]).await);
+    }
+    let mut logins = JoinSet::new();
+    for (number, account) in accounts.into_iter().enumerate() {
+        let store = Arc::clone(&store);
+        let session = a_session(account.number, at_phone("one"), NOW);
+        let is_bad = number % 10 == 7;
+        let session = if is_bad { Session { id: first.id.clone(), ..session } } else { session };
+        logins.spawn(async move {
+            let outcome = store.commit_login(commit(&session, account.revision)).await;
+            assert_eq!(outcome.is_err(), is_bad, "{outcome:?}");
+            let there = session_with(&store, &session.access_hash).await;
+            assert_eq!(there.is_some(), !is_bad);
+        });
+    }
+    assert_eq!(logins.join_all().await.len(), 50);
 }

@@ -27,9 +27,9 @@ pub async fn audit_trail(store: AnyStore) {
         an_entry(later(2), "100% wrong", None),
         an_entry(later(3), "logged in", Some(2)),
     ];
-    store.append_audit(&entries[2..]).await.unwrap();
-    store.append_audit(&entries[..2]).await.unwrap();
-    store.append_audit(&[]).await.unwrap();
+    store.append_audit(entries[2..].to_vec()).await.unwrap();
+    store.append_audit(entries[..2].to_vec()).await.unwrap();
+    store.append_audit(Vec::new()).await.unwrap();
     let everything = AuditQuery::default();
     assert_pages(&entries, |entry| entry.id.clone(), async |page| store.audit(&everything, page).await.unwrap()).await;
 

@@ -1,0 +1,298 @@
+//! Who holds access tokens, remembered on the embedded store, where this process is the only writer.
+//!
+//! What is remembered is used only while nothing that could change it has been written, or is being written, since it was read. Each
+//! operation that writes says beforehand what it may change; one that says nothing may change everything. As long as it is not known
+//! how an operation ended, what it may have changed stays in *doubt*, and is asked of the database.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use account::{AccountNumber, Holder, ObjectId, Serial, TokenHash};
+use quick_cache::sync::Cache;
+
+/// How many holders are remembered: a few megabytes.
+const MOST: usize = 8192;
+
+/// Into how many marks all that may change is divided. Two that share one are only asked for once too often.
+const MARKS: usize = 4096;
+
+/// What an operation may change of holders.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Touched<'a> {
+    /// Nothing that is remembered of anybody.
+    Nothing,
+    /// An account, its sessions and gateways.
+    Account(AccountNumber),
+    /// A session.
+    Session(&'a ObjectId),
+    /// A device, and the sessions there.
+    Device(&'a Serial),
+    /// Anything.
+    Everything,
+}
+
+/// When something was last changed, and whether it is being changed.
+#[derive(Debug, Default)]
+struct Mark {
+    /// The time of the last change, by the cache's own clock.
+    changed: AtomicU64,
+    /// How many are changing it, or may have changed it.
+    in_doubt: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Remembered {
+    holder: Arc<Holder>,
+    /// Before it was read, by the cache's own clock.
+    read: u64,
+}
+
+/// Who holds access tokens, as it was read last.
+#[derive(Debug)]
+pub(crate) struct HolderCache {
+    holders: Cache<TokenHash, Arc<Remembered>>,
+    marks: Box<[Mark]>,
+    /// For what may change anything.
+    everything: Mark,
+    /// Counts changes: the cache's clock.
+    clock: AtomicU64,
+    names: RandomState,
+    /// The marks that are in doubt because it is not known how an operation ended.
+    unsettled: Mutex<Vec<Option<usize>>>,
+}
+
+/// That an operation is under way. Dropped without being settled, what it may have changed stays in doubt.
+#[derive(Debug)]
+pub(crate) struct Doubt(Option<(Arc<HolderCache>, Option<usize>)>);
+
+impl Doubt {
+    /// About nothing.
+    pub const NONE: Self = Self(None);
+
+    /// Whether it is about nothing.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
+    /// The operation is over and has done what it says.
+    pub fn settle(mut self) {
+        if let Some((cache, mark)) = self.0.take() {
+            cache.mark(mark).settle(&cache.clock);
+        }
+    }
+}
+
+impl Drop for Doubt {
+    fn drop(&mut self) {
+        if let Some((cache, mark)) = self.0.take() {
+            cache.unsettled.lock().unwrap_or_else(PoisonError::into_inner).push(mark);
+        }
+    }
+}
+
+impl Mark {
+    fn settle(&self, clock: &AtomicU64) {
+        // In this order: in between it is in doubt still.
+        self.changed.fetch_max(clock.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        self.in_doubt.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    fn is_as_it_was(&self, at: u64) -> bool {
+        self.in_doubt.load(Ordering::SeqCst) == 0 && self.changed.load(Ordering::SeqCst) <= at
+    }
+}
+
+impl HolderCache {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self {
+            holders: Cache::new(MOST),
+            marks: (0..MARKS).map(|_| Mark::default()).collect(),
+            everything: Mark::default(),
+            clock: AtomicU64::new(0),
+            names: RandomState::new(),
+            unsettled: Mutex::default(),
+        })
+    }
+
+    /// An operation begins that may change this.
+    pub fn touch(self: &Arc<Self>, touched: Touched<'_>) -> Doubt {
+        let mark = match touched {
+            Touched::Nothing => return Doubt::NONE,
+            Touched::Account(number) => Some(self.of_account(number)),
+            Touched::Session(id) => Some(self.of_session(id)),
+            Touched::Device(serial) => Some(self.of_device(serial)),
+            Touched::Everything => None,
+        };
+        self.mark(mark).in_doubt.fetch_add(1, Ordering::SeqCst);
+        Doubt(Some((Arc::clone(self), mark)))
+    }
+
+    /// How many operations there are of which it is not known how they ended.
+    pub fn doubts(&self) -> usize {
+        self.unsettled.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    /// The first `count` of these have ended by now, whichever way.
+    pub fn settle(&self, count: usize) {
+        if count > 0 {
+            let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
+            unsettled.drain(..count).for_each(|mark| self.mark(mark).settle(&self.clock));
+        }
+    }
+
+    /// The present, to be asked for before something is read.
+    pub fn now(&self) -> u64 {
+        self.clock.load(Ordering::SeqCst)
+    }
+
+    /// Who holds an access token, if that is remembered and still so.
+    pub fn get(&self, access: &TokenHash) -> Option<Arc<Holder>> {
+        let remembered = self.holders.get(access)?;
+        let Remembered { holder, read } = &*remembered;
+        let session = &holder.session;
+        let device = match &session.audience {
+            account::Audience::Device(serial) => Some(self.of_device(serial)),
+            account::Audience::Application(_) => None,
+        };
+        let touching = [Some(self.of_account(session.account)), Some(self.of_session(&session.id)), device];
+        let same = self.everything.is_as_it_was(*read)
+            && touching.into_iter().flatten().all(|mark| self.marks[mark].is_as_it_was(*read));
+        same.then(|| Arc::clone(holder))
+    }
+
+    /// Remembers who holds an access token, as it was read after `read`.
+    pub fn put(&self, holder: &Arc<Holder>, read: u64) {
+        let remembered = Remembered { holder: Arc::clone(holder), read };
+        self.holders.insert(holder.session.access_hash.clone(), Arc::new(remembered));
+    }
+
+    fn mark(&self, mark: Option<usize>) -> &Mark {
+        mark.map_or(&self.everything, |mark| &self.marks[mark])
+    }
+
+    fn of_account(&self, number: AccountNumber) -> usize {
+        self.place(("account", number.0))
+    }
+
+    fn of_session(&self, id: &ObjectId) -> usize {
+        self.place(("session", id.as_str()))
+    }
+
+    fn of_device(&self, serial: &Serial) -> usize {
+        self.place(("device", serial.as_str()))
+    }
+
+    fn place(&self, name: impl Hash) -> usize {
+        let hash = self.names.hash_one(name);
+        usize::try_from(hash % (MARKS as u64)).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use account::{Account, Activation, Audience, Client, Details, Session, SystemRng, Timestamp, Token, TokenLength, Verifier};
+
+    use super::*;
+
+    fn a_holder() -> Arc<Holder> {
+        let at = Timestamp(0);
+        let account = Account {
+            number: AccountNumber(1),
+            id: ObjectId::draw(&SystemRng),
+            apikey: account::ApiKey::draw(&SystemRng),
+            region: "eu".parse().unwrap(),
+            user_name: None,
+            email: None,
+            phone: None,
+            verifier: Verifier::from_phc("none".into()),
+            activation: Activation::Active,
+            enabled: true,
+            details: Details::default(),
+            registered_at: at,
+            last_login_at: None,
+            revision: 0,
+        };
+        let hash = || Token::draw(&SystemRng, TokenLength::Bits160).hash();
+        let session = Session {
+            id: ObjectId::draw(&SystemRng),
+            account: account.number,
+            audience: Audience::Device("phone".parse().unwrap()),
+            access_hash: hash(),
+            access_issued_at: at,
+            access_expires_at: at,
+            refresh_hash: hash(),
+            refresh_expires_at: at,
+            created_at: at,
+            client: Client { address: [127, 0, 0, 1].into(), app_version: None, os: None },
+        };
+        Arc::new(Holder { account, session, device: None, gateways: Vec::new() })
+    }
+
+    fn is_remembered(cache: &HolderCache, holder: &Holder) -> bool {
+        cache.get(&holder.session.access_hash).is_some()
+    }
+
+    #[test]
+    fn what_may_have_changed_is_not_used() {
+        let holder = a_holder();
+        let phone: Serial = "phone".parse().unwrap();
+        for touched in [
+            Touched::Account(AccountNumber(1)),
+            Touched::Session(&holder.session.id),
+            Touched::Device(&phone),
+            Touched::Everything,
+        ] {
+            let cache = HolderCache::new();
+            cache.put(&holder, cache.now());
+            assert!(is_remembered(&cache, &holder));
+            let doubt = cache.touch(touched);
+            assert!(!is_remembered(&cache, &holder), "{touched:?} is under way");
+            // Read while it was under way: before or after it, nobody knows.
+            cache.put(&holder, cache.now());
+            assert!(!is_remembered(&cache, &holder), "{touched:?} is under way");
+            doubt.settle();
+            assert!(!is_remembered(&cache, &holder), "{touched:?} may have changed it");
+            cache.put(&holder, cache.now());
+            assert!(is_remembered(&cache, &holder), "it was read after {touched:?}");
+        }
+    }
+
+    #[test]
+    fn what_others_change_does_not_matter() {
+        let (cache, holder) = (HolderCache::new(), a_holder());
+        cache.put(&holder, cache.now());
+        // Of some marks one may be shared.
+        let others = (2..5).filter(|number| {
+            cache.touch(Touched::Account(AccountNumber(*number))).settle();
+            is_remembered(&cache, &holder)
+        });
+        assert!(others.count() > 0);
+        cache.touch(Touched::Nothing).settle();
+    }
+
+    #[test]
+    fn what_was_read_before_a_change_is_never_used() {
+        let (cache, holder) = (HolderCache::new(), a_holder());
+        let before = cache.now();
+        cache.touch(Touched::Account(AccountNumber(1))).settle();
+        cache.put(&holder, before);
+        assert!(!is_remembered(&cache, &holder));
+    }
+
+    #[test]
+    fn an_end_that_is_not_known_leaves_a_doubt() {
+        let (cache, holder) = (HolderCache::new(), a_holder());
+        drop(cache.touch(Touched::Account(AccountNumber(1))));
+        cache.put(&holder, cache.now());
+        assert!(!is_remembered(&cache, &holder));
+        let doubts = cache.doubts();
+        drop(cache.touch(Touched::Everything));
+        cache.settle(doubts);
+        cache.put(&holder, cache.now());
+        assert!(!is_remembered(&cache, &holder), "the second came after they were counted");
+        cache.settle(cache.doubts());
+        cache.put(&holder, cache.now());
+        assert!(is_remembered(&cache, &holder));
+    }
+}
