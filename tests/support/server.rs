@@ -106,13 +106,13 @@ impl Lines {
         self.0.1.notify_all();
     }
 
-    /// Waits for a line that `is_it`; `None` when the process has ended without it.
-    fn find(&self, is_it: impl Fn(&str) -> bool) -> Option<String> {
+    /// Waits for the line that `is_it` after `before` others; `None` when the process has ended without it.
+    fn find(&self, before: usize, is_it: impl Fn(&str) -> bool) -> Option<String> {
         let (said, changed) = &*self.0;
         let deadline = Instant::now() + PATIENCE;
         let mut said = said.lock().unwrap();
         loop {
-            let found = said.lines.iter().find(|line| is_it(line)).cloned();
+            let found = said.lines.iter().filter(|line| is_it(line)).nth(before).cloned();
             if found.is_some() || said.ended {
                 return found;
             }
@@ -124,7 +124,12 @@ impl Lines {
 
     /// Waits for a line that `is_it`, and returns it.
     pub fn wait_for(&self, is_it: impl Fn(&str) -> bool) -> String {
-        self.find(is_it).unwrap_or_else(|| panic!("it ended without saying so; it said: {:#?}", self.all()))
+        self.wait_for_another(0, is_it)
+    }
+
+    /// Waits for a line that `is_it` after `before` others, and returns it.
+    pub fn wait_for_another(&self, before: usize, is_it: impl Fn(&str) -> bool) -> String {
+        self.find(before, is_it).unwrap_or_else(|| panic!("it ended without saying so; it said: {:#?}", self.all()))
     }
 
     pub fn all(&self) -> Vec<String> {
@@ -168,7 +173,7 @@ impl Server {
         let mut command = hearthgate_on(&folder.path().join("data"), ["dev", "--log-format", "json"]);
         command.args(listen).envs(settings.iter().copied());
         let mut server = Self::spawn(under(starter, command), folder);
-        let ready = server.out.find(|line| line.starts_with("ready "));
+        let ready = server.out.find(0, |line| line.starts_with("ready "));
         let ready = ready.unwrap_or_else(|| panic!("it did not start: {:#?}", server.log.all()));
         let find = |scheme: &str| ready.split(' ').find_map(|word| word.strip_prefix(&format!("{scheme}=")));
         let address = |scheme: &str| find(scheme).unwrap().to_owned();
@@ -286,10 +291,15 @@ impl Server {
 
     /// Changes what is in the database: what only time or an accident does otherwise.
     pub async fn change_database(&self, statement: &str) {
+        let has_noticed = |line: &str| line.contains("somebody else has changed the database");
+        let before = self.log.all().iter().filter(|line| has_noticed(line)).count();
         let beside = self.database().await;
         let changed = sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&beside).await.unwrap();
         assert!(changed.rows_affected() > 0, "{statement} changed nothing");
         beside.close().await;
+        if !crate::ON_POSTGRES {
+            self.log.wait_for_another(before, has_noticed);
+        }
     }
 
     /// The line in the log with this request id.

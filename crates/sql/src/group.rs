@@ -4,6 +4,7 @@
 //! all of it is answered when that is durable. An operation is done from beginning to end, whether or not its caller still waits.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use account::StoreError;
 use futures_util::future::BoxFuture;
@@ -11,12 +12,15 @@ use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{Instrument, Span};
 
-use crate::holder_cache::{Doubt, HolderCache};
+use crate::holder_cache::{Doubt, HolderCache, Touched};
 use crate::row::failed;
 use crate::{InUse, Limits};
 
 /// The most operations in one commit.
 const MOST: usize = 256;
+
+/// How often it is looked whether somebody else has written: an operator with SQLite's own shell, perhaps.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// Something to be done within a transaction; nothing of it when it returns an error. It may be done more than once, if nothing of it
 /// is left of the time before.
@@ -69,7 +73,8 @@ impl Group {
     /// Starts to do operations on the one connection of `pool`.
     pub fn start(pool: AnyPool, limits: Limits, holders: Arc<HolderCache>) -> Self {
         let (sender, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(Worker { pool, limits, holders, arrivals: receiver }.run());
+        let worker = Worker { pool, limits, holders, arrivals: receiver, looked: Instant::now(), seen: None };
+        tokio::spawn(worker.run());
         Self(sender)
     }
 
@@ -89,24 +94,68 @@ struct Worker {
     limits: Limits,
     holders: Arc<HolderCache>,
     arrivals: mpsc::UnboundedReceiver<Box<dyn Member>>,
+    /// When it was last looked whether somebody else has written.
+    looked: Instant,
+    /// What was seen then, and on which of the pool's connections.
+    seen: Option<(u64, i64)>,
 }
 
 impl Worker {
     async fn run(mut self) {
-        while let Some(first) = self.arrivals.recv().await {
-            let mut members = vec![first];
-            let committed = self.commit(&mut members, MOST).await;
-            match committed {
-                // One of them was refused: the others need not be.
-                Err(StoreError::Failed(_) | StoreError::Inconsistent { .. }) if members.len() > 1 => {
-                    for member in members {
-                        let mut alone = vec![member];
-                        let committed = self.commit(&mut alone, 1).await;
-                        answer(alone, &committed);
-                    }
-                }
-                committed => answer(members, &committed),
+        self.look().await;
+        loop {
+            if self.looked.elapsed() >= LOOK {
+                self.look().await;
             }
+            let arrival = tokio::time::timeout(LOOK.saturating_sub(self.looked.elapsed()), self.arrivals.recv()).await;
+            match arrival {
+                Ok(Some(first)) => self.work(first).await,
+                Ok(None) => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Forgets who holds tokens when somebody else has written into the database. The engine counts, for each connection, what others
+    /// have committed; of the others here none writes.
+    async fn look(&mut self) {
+        self.looked = Instant::now();
+        let seen = tokio::time::timeout(self.limits.timeout, self.version()).await.unwrap_or(None);
+        if self.seen.is_some() && seen == self.seen {
+            return;
+        }
+        self.holders.touch(Touched::Everything).settle();
+        if let (Some((before, _)), Some((now, _))) = (self.seen, seen)
+            && before == now
+        {
+            tracing::warn!("somebody else has changed the database; what was remembered of it is forgotten");
+        }
+        self.seen = seen;
+    }
+
+    async fn version(&self) -> Option<(u64, i64)> {
+        let connection = self.pool.acquire().await.ok()?;
+        let mut used = InUse { connection, sound: false };
+        let opened = self.holders.opened();
+        let query = sqlx::query_scalar("SELECT data_version FROM pragma_data_version");
+        let version = query.fetch_one(&mut *used.connection).await.ok()?;
+        used.sound = true;
+        Some((opened, version))
+    }
+
+    async fn work(&mut self, first: Box<dyn Member>) {
+        let mut members = vec![first];
+        let committed = self.commit(&mut members, MOST).await;
+        match committed {
+            // One of them was refused: the others need not be.
+            Err(StoreError::Failed(_) | StoreError::Inconsistent { .. }) if members.len() > 1 => {
+                for member in members {
+                    let mut alone = vec![member];
+                    let committed = self.commit(&mut alone, 1).await;
+                    answer(alone, &committed);
+                }
+            }
+            committed => answer(members, &committed),
         }
     }
 

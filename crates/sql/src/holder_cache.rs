@@ -58,6 +58,8 @@ pub(crate) struct HolderCache {
     /// Counts changes: the cache's clock.
     clock: AtomicU64,
     names: RandomState,
+    /// How many connections were opened that write, one after the other.
+    opened: AtomicU64,
     /// The marks that are in doubt because it is not known how an operation ended.
     unsettled: Mutex<Vec<Option<usize>>>,
 }
@@ -111,6 +113,7 @@ impl HolderCache {
             everything: Mark::default(),
             clock: AtomicU64::new(0),
             names: RandomState::new(),
+            opened: AtomicU64::new(0),
             unsettled: Mutex::default(),
         })
     }
@@ -139,6 +142,16 @@ impl HolderCache {
             let mut unsettled = self.unsettled.lock().unwrap_or_else(PoisonError::into_inner);
             unsettled.drain(..count).for_each(|mark| self.mark(mark).settle(&self.clock));
         }
+    }
+
+    /// A connection was opened that writes, in the place of the one before.
+    pub fn open(&self) {
+        self.opened.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How many connections were opened that write.
+    pub fn opened(&self) -> u64 {
+        self.opened.load(Ordering::SeqCst)
     }
 
     /// The present, to be asked for before something is read.

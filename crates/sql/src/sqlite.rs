@@ -43,9 +43,14 @@ impl SqlStore {
             pool.after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
         };
         // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
-        let write = pool(1).connect_with(options.clone()).await.map_err(database)?;
-        let read = pool(READERS).connect_with(options).await.map_err(database)?;
         let holders = HolderCache::new();
+        let opened = Arc::clone(&holders);
+        let write = pool(1).after_connect(move |connection, _| {
+            opened.open();
+            Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
+        });
+        let write = write.connect_with(options.clone()).await.map_err(database)?;
+        let read = pool(READERS).connect_with(options).await.map_err(database)?;
         let group = Group::start(write.clone(), limits, Arc::clone(&holders));
         Ok(Self::new(read, write, limits, Some(Embedded { group, holders })))
     }
