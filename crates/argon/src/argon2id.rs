@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use account::{HashError, Keys, Pepper, PepperName, Rng, Verdict};
-use argon2::{Algorithm, Argon2, Block, KeyId, MIN_SALT_LEN, Params, ParamsBuilder, Version};
+use argon2::{Algorithm, KeyId, MIN_SALT_LEN, Params, ParamsBuilder, Version};
 use phc::{Output, PasswordHash, Salt};
 use secrecy::ExposeSecret;
 use subtle::ConstantTimeEq;
 
-/// The length of a hash and of a salt, in bytes.
-const OUTPUT: usize = 32;
+use crate::raw::{Inputs, Memory, OUTPUT};
+
+/// The length of a salt, in bytes.
 const SALT: usize = 16;
 
 /// The most memory that a stored verifier may ask for, in KiB.
@@ -28,19 +29,6 @@ pub struct Cost {
 #[derive(Debug, thiserror::Error)]
 #[error("Argon2 does not work with {} KiB of memory and {} iterations (at least 8 KiB, at most 1 GiB, at least 1 iteration)", .0.memory_kib, .0.iterations)]
 pub struct CostError(pub Cost);
-
-/// A thread's memory block, grown to the largest hash that it made.
-#[derive(Default)]
-pub(crate) struct Memory(Vec<Block>);
-
-impl Memory {
-    pub fn blocks(&mut self, count: usize) -> &mut [Block] {
-        if self.0.len() < count {
-            self.0.resize(count, Block::default());
-        }
-        &mut self.0[..count]
-    }
-}
 
 /// Argon2id with this server's pepper and today's cost.
 pub(crate) struct Argon2id {
@@ -131,10 +119,9 @@ impl Argon2id {
 
 fn compute(params: &Params, pepper: &Pepper, input: &str, salt: &[u8], memory: &mut Memory) -> Result<[u8; OUTPUT], HashError> {
     let secret = pepper.secret.expose_secret();
-    let argon2 = Argon2::new_with_secret(secret, Algorithm::Argon2id, Version::V0x13, params.clone()).map_err(broken)?;
+    let (algorithm, version) = (Algorithm::Argon2id, Version::V0x13);
     let mut output = [0; OUTPUT];
-    let blocks = memory.blocks(params.block_count());
-    argon2.hash_password_into_with_memory(input.as_bytes(), salt, &mut output, blocks).map_err(broken)?;
+    Inputs { algorithm, version, params, secret, password: input.as_bytes(), salt }.hash_into(&mut output, memory)?;
     Ok(output)
 }
 

@@ -1,13 +1,14 @@
 //! Verifiers from elsewhere: checked as they came, until their owners' next login renews them.
 
 use account::HashError;
-use argon2::{Algorithm, Argon2, MIN_SALT_LEN, Params, Version};
+use argon2::{Algorithm, MIN_SALT_LEN, Params, Version};
 use base64::Engine as _;
 use bcrypt::BASE_64;
-use phc::PasswordHash;
+use phc::{Output, PasswordHash, Salt};
 use subtle::ConstantTimeEq;
 
-use crate::argon2id::{Memory, broken};
+use crate::argon2id::broken;
+use crate::raw::{Inputs, Memory};
 
 /// How long bcrypt's output is, encoded.
 const BCRYPT_OUTPUT: usize = 31;
@@ -35,8 +36,16 @@ pub(crate) fn verify_bcrypt(input: &str, hash: &str) -> Result<bool, HashError> 
     bcrypt::verify(input, hash).map_err(broken)
 }
 
-/// Reads an Argon2 hash of a bearable cost.
-pub(crate) fn read_argon2(phc: &str) -> Result<(Argon2<'static>, PasswordHash), HashError> {
+/// An Argon2 hash of a bearable cost.
+pub(crate) struct Argon2Hash {
+    algorithm: Algorithm,
+    version: Version,
+    params: Params,
+    salt: Salt,
+    output: Output,
+}
+
+pub(crate) fn read_argon2(phc: &str) -> Result<Argon2Hash, HashError> {
     let hash = PasswordHash::new(phc).map_err(broken)?;
     let algorithm = Algorithm::try_from(hash.algorithm.as_str()).map_err(broken)?;
     let version = hash.version.map_or(Ok(Version::V0x10), Version::try_from).map_err(broken)?;
@@ -44,18 +53,17 @@ pub(crate) fn read_argon2(phc: &str) -> Result<(Argon2<'static>, PasswordHash), 
     if params.m_cost() > MOST_MEMORY_KIB || params.t_cost() > MOST_ITERATIONS || params.p_cost() > MOST_LANES {
         return Err(broken("Argon2's cost is above 256 MiB, 16 iterations or 16 lanes"));
     }
-    if hash.salt.is_none_or(|salt| salt.len() < MIN_SALT_LEN) || hash.hash.is_none() {
-        return Err(broken("the Argon2 hash is cut short"));
+    match (hash.salt, hash.hash) {
+        (Some(salt), Some(output)) if salt.len() >= MIN_SALT_LEN => Ok(Argon2Hash { algorithm, version, params, salt, output }),
+        _ => Err(broken("the Argon2 hash is cut short")),
     }
-    Ok((Argon2::new(algorithm, version, params), hash))
 }
 
 /// Whether `input` is what the Argon2 hash was made of.
 pub(crate) fn verify_argon2(input: &str, phc: &str, memory: &mut Memory) -> Result<bool, HashError> {
-    let (argon2, hash) = read_argon2(phc)?;
-    let (Some(salt), Some(expected)) = (hash.salt, hash.hash) else { return Err(broken("the Argon2 hash is cut short")) };
-    let mut output = vec![0; expected.as_bytes().len()];
-    let blocks = memory.blocks(argon2.params().block_count());
-    argon2.hash_password_into_with_memory(input.as_bytes(), &salt, &mut output, blocks).map_err(broken)?;
+    let Argon2Hash { algorithm, version, params, salt, output: expected } = read_argon2(phc)?;
+    let mut output = vec![0; expected.len()];
+    let inputs = Inputs { algorithm, version, params: &params, secret: &[], password: input.as_bytes(), salt: &salt };
+    inputs.hash_into(&mut output, memory)?;
     Ok(output.ct_eq(expected.as_bytes()).into())
 }

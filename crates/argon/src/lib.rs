@@ -6,6 +6,9 @@
 mod argon2id;
 mod foreign;
 mod queue;
+mod raw;
+#[cfg(target_arch = "x86_64")]
+mod vector;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +16,13 @@ use std::time::Duration;
 use account::{Candidate, HashError, Keys, PasswordDigest, PasswordHasher, PepperName, Place, Rng, Scheme, Verdict, Verifier};
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::argon2id::{Argon2id, Memory};
+use crate::argon2id::Argon2id;
 use crate::queue::Queue;
+use crate::raw::Memory;
 
 pub use crate::argon2id::{Cost, CostError};
 pub use crate::queue::Load;
+pub use crate::raw::Kernel;
 
 /// How the hasher works.
 #[derive(Debug, Clone, Copy)]
