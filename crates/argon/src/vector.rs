@@ -24,7 +24,7 @@ const WORDS: usize = Block::SIZE / 8;
 const HUGE_PAGE: usize = 2 * 1024 * 1024;
 
 /// A processor's vectors.
-trait Vector: Copy {
+pub(crate) trait Vector: Copy {
     /// A block of 1 KiB, in registers or in memory.
     type Block: Pod;
 

@@ -99,7 +99,7 @@ fn by_counter<V: Vector>(vector: V, blocks: &mut [V::Block], segment: Segment) {
         }
         let reference = segment.reference(offset, word::<V>(&pointers, place));
         let current = segment.start() + offset;
-        blocks[current] = vector.compress(&blocks[current - 1], &blocks[reference]);
+        write::<V, false>(vector, blocks, current, current - 1, reference);
     }
 }
 
@@ -110,8 +110,17 @@ fn by_content<V: Vector, const OVER: bool>(vector: V, blocks: &mut [V::Block], s
     for offset in 0..segment.len() {
         let reference = segment.reference(offset, word::<V>(&blocks[previous], 0));
         let current = segment.start() + offset;
-        let block = vector.compress(&blocks[previous], &blocks[reference]);
-        blocks[current] = if OVER { vector.xor(&block, &blocks[current]) } else { block };
+        write::<V, OVER>(vector, blocks, current, previous, reference);
         previous = current;
     }
+}
+
+/// Writes one block, over what an earlier pass left there or not.
+#[inline(always)]
+fn write<V: Vector, const OVER: bool>(vector: V, blocks: &mut [V::Block], current: usize, previous: usize, reference: usize) {
+    // Looked up before the block is computed: a bounds check behind it makes the compiler reorder the whole computation, so that
+    // it takes half as long again.
+    let old = &blocks[current];
+    let block = vector.compress(&blocks[previous], &blocks[reference]);
+    blocks[current] = if OVER { vector.xor(&block, old) } else { block };
 }
