@@ -2,8 +2,12 @@
 //!
 //! What waits is bounded by the time it would wait; past that, the answer is an immediate [`HashError::Overloaded`]. Whoever goes
 //! away takes its place in the queue along.
+//!
+//! Hashes of the kind that this server makes are computed by vector instructions of the processor, found at start: see [`Kernel`]. All
+//! others, and those on other processors, are left to the crate `argon2`.
 
 mod argon2id;
+mod bare;
 mod foreign;
 mod queue;
 mod raw;
@@ -21,6 +25,7 @@ use crate::queue::Queue;
 use crate::raw::Memory;
 
 pub use crate::argon2id::{Cost, CostError};
+pub use crate::bare::Bare;
 pub use crate::queue::Load;
 pub use crate::raw::Kernel;
 

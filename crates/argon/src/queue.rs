@@ -24,6 +24,10 @@ pub struct Load {
     pub overloaded: bool,
 }
 
+/// How far hashing stands back behind everything else the server does, in steps of `nice`: what waits for a hash waits for a long time
+/// anyhow, and what does not must not wait behind it.
+const NICENESS: i32 = 10;
+
 type Work<M> = Box<dyn FnOnce(&mut M) + Send>;
 
 /// Threads that work off a queue, each with an `M` of its own. They end when the queue is dropped.
@@ -46,6 +50,7 @@ impl<M: Default + 'static> Queue<M> {
             std::thread::Builder::new()
                 .name(format!("hash-{number}"))
                 .spawn(move || {
+                    stand_back();
                     let mut own = M::default();
                     for work in receiver {
                         work(&mut own);
@@ -120,6 +125,15 @@ impl<M: Default + 'static> Queue<M> {
     }
 }
 
+/// Lowers the priority of this thread, where the system knows priorities of threads and lets it.
+fn stand_back() {
+    // Elsewhere it would be the whole process that stands back.
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::process::nice(NICENESS) {
+        tracing::warn!(%error, "a hashing thread keeps the priority of the others");
+    }
+}
+
 /// Takes a measurement into the mean. Two threads that do so at once may lose one of the two: it is an estimate.
 fn note(mean: &AtomicU64, took: Duration) {
     let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
@@ -152,6 +166,15 @@ mod tests {
         has_begun.await.unwrap();
         queue.mean.store(1_000_000_000, Ordering::Relaxed);
         (queue, release, holder)
+    }
+
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn hashing_stands_back_behind_the_rest() {
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let queue = Queue::<()>::start(1, Duration::from_secs(2));
+        let hashing = queue.run(queue.reserve().unwrap(), move |(): &mut ()| niceness()).await.unwrap();
+        assert_eq!(hashing, (niceness() + NICENESS).min(19));
     }
 
     #[tokio::test]

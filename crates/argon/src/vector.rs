@@ -133,7 +133,10 @@ fn word<V: Vector>(block: &V::Block, number: usize) -> u64 {
 }
 
 /// A length as Argon2 hashes it. Everything here is far shorter than 4 GiB.
-#[expect(clippy::cast_possible_truncation, reason = "passwords, salts and secrets come from bounded requests and stored verifiers")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "passwords, salts and secrets come from bounded requests and stored verifiers"
+)]
 fn le32(length: usize) -> [u8; 4] {
     (length as u32).to_le_bytes()
 }

@@ -104,9 +104,8 @@ fn mixed(simd: V3, [a, b, c, d]: [Pair; 4]) -> [Pair; 4] {
     let a = added(simd, a, b);
     let d = both(simd, d, a, |x| shuffled(simd, x, by_16));
     let c = added(simd, c, d);
-    let b = both(simd, b, c, |x| {
-        simd.avx2._mm256_xor_si256(simd.avx2._mm256_srli_epi64::<63>(x), simd.avx2._mm256_add_epi64(x, x))
-    });
+    let b =
+        both(simd, b, c, |x| simd.avx2._mm256_xor_si256(simd.avx2._mm256_srli_epi64::<63>(x), simd.avx2._mm256_add_epi64(x, x)));
     [a, b, c, d]
 }
 

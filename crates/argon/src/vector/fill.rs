@@ -63,10 +63,11 @@ impl Segment {
     /// previous one; the recent ones are likelier.
     #[inline(always)]
     fn reference(self, offset: usize, random: u64) -> usize {
-        let (oldest, finished) = if self.first_pass { (0, self.start()) } else { (self.start() + self.len(), self.lane - self.len()) };
+        let (oldest, finished) =
+            if self.first_pass { (0, self.start()) } else { (self.start() + self.len(), self.lane - self.len()) };
         let eligible = finished + offset - 1;
         let square = (random & u64::from(u32::MAX)).pow(2) >> 32;
-        let back = (eligible as u64 * square >> 32) as usize;
+        let back = ((eligible as u64 * square) >> 32) as usize;
         let position = oldest + eligible - 1 - back;
         // `oldest` is at most the memory's end, and `eligible` less than its length.
         if position >= self.lane { position - self.lane } else { position }
