@@ -31,10 +31,8 @@ pub(crate) trait Vector: Copy {
     /// Where the word with this number stands in a block.
     fn place(word: usize) -> usize;
 
-    /// Argon2's compression function.
-    fn compress(self, previous: &Self::Block, reference: &Self::Block) -> Self::Block;
-
-    fn xor(self, one: &Self::Block, other: &Self::Block) -> Self::Block;
+    /// Argon2's compression function, whose result takes the place of `block`, or is laid over it by exclusive or.
+    fn compress<const OVER: bool>(self, previous: &Self::Block, reference: &Self::Block, block: &mut Self::Block);
 
     /// Fills the memory behind its first two blocks, by code that is compiled for these vectors.
     fn fill(self, blocks: &mut [Self::Block], passes: u32);

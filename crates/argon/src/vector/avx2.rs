@@ -1,6 +1,6 @@
 //! The compression with AVX2: two rows, then two columns of the block at a time, in eight of the sixteen registers.
 
-use std::arch::x86_64::__m256i;
+use std::arch::x86_64::{__m256i, _MM_HINT_T0};
 
 use pulp::x86::V3;
 
@@ -17,28 +17,25 @@ impl Vector for V3 {
         word
     }
 
+    #[expect(clippy::needless_range_loop, reason = "iterators over the rows copy them")]
     #[inline(always)]
-    fn compress(self, previous: &Self::Block, reference: &Self::Block) -> Self::Block {
-        let mut block = self.xor(previous, reference);
-        for first in [0, 8, 16, 24] {
-            mix_rows(self, &mut block, first);
-        }
+    fn compress<const OVER: bool>(self, previous: &Self::Block, reference: &Self::Block, block: &mut Self::Block) {
+        prefetch(self, reference);
+        let rows = [
+            mixed_rows(self, two_rows(self, previous, reference, 0)),
+            mixed_rows(self, two_rows(self, previous, reference, 8)),
+            mixed_rows(self, two_rows(self, previous, reference, 16)),
+            mixed_rows(self, two_rows(self, previous, reference, 24)),
+        ];
         for first in 0..4 {
-            mix_columns(self, &mut block, first);
+            let columns = mixed_columns(self, [rows[0][first], rows[1][first], rows[2][first], rows[3][first]]);
+            for (part, [one, other]) in columns.into_iter().enumerate() {
+                for (number, column) in [(first + 8 * part, one), (first + 8 * part + 4, other)] {
+                    let result = xor(self, column, xor(self, previous[number], reference[number]));
+                    block[number] = if OVER { xor(self, block[number], result) } else { result };
+                }
+            }
         }
-        for (block, (previous, reference)) in block.iter_mut().zip(previous.iter().zip(reference)) {
-            *block = self.avx2._mm256_xor_si256(*block, self.avx2._mm256_xor_si256(*previous, *reference));
-        }
-        block
-    }
-
-    #[inline(always)]
-    fn xor(self, one: &Self::Block, other: &Self::Block) -> Self::Block {
-        let mut block = *one;
-        for (one, other) in block.iter_mut().zip(other) {
-            *one = self.avx2._mm256_xor_si256(*one, *other);
-        }
-        block
     }
 
     fn fill(self, blocks: &mut [Self::Block], passes: u32) {
@@ -46,20 +43,35 @@ impl Vector for V3 {
     }
 }
 
-/// The permutation of RFC 9106 on two rows, the registers from `first` on. For the diagonals, `b` stays where it is.
+/// Asks for the whole block before its first part is used: it is far away as a rule, and more than the processor looks ahead.
 #[inline(always)]
-fn mix_rows(simd: V3, block: &mut [__m256i; 32], first: usize) {
+fn prefetch(simd: V3, block: &[__m256i; 32]) {
+    for line in block.as_chunks::<2>().0 {
+        simd.sse._mm_prefetch::<_MM_HINT_T0>((&raw const *line).cast());
+    }
+}
+
+/// The exclusive or of both blocks in two rows, the registers from `first` on.
+#[inline(always)]
+fn two_rows(simd: V3, previous: &[__m256i; 32], reference: &[__m256i; 32], first: usize) -> [Pair; 4] {
+    let mut rows = [0, 1, 2, 3].map(|part| [previous[first + part], previous[first + part + 4]]);
+    for (part, [one, other]) in rows.iter_mut().enumerate() {
+        *one = xor(simd, *one, reference[first + part]);
+        *other = xor(simd, *other, reference[first + part + 4]);
+    }
+    rows
+}
+
+/// The permutation of RFC 9106 on two rows, whose words 0 to 3 are in `a`, and so on. For the diagonals, `b` stays where it is.
+#[inline(always)]
+fn mixed_rows(simd: V3, rows: [Pair; 4]) -> [Pair; 4] {
     const LEFT: i32 = 0b00_11_10_01;
     const ACROSS: i32 = 0b01_00_11_10;
     const RIGHT: i32 = 0b10_01_00_11;
-    let [a, b, c, d] = mixed(simd, [0, 1, 2, 3].map(|part| [block[first + part], block[first + 4 + part]]));
+    let [a, b, c, d] = mixed(simd, rows);
     let diagonals = [turned::<RIGHT>(simd, a), b, turned::<LEFT>(simd, c), turned::<ACROSS>(simd, d)];
     let [a, b, c, d] = mixed(simd, diagonals);
-    let rows = [turned::<LEFT>(simd, a), b, turned::<RIGHT>(simd, c), turned::<ACROSS>(simd, d)];
-    for (part, [one, other]) in rows.into_iter().enumerate() {
-        block[first + part] = one;
-        block[first + 4 + part] = other;
-    }
+    [turned::<LEFT>(simd, a), b, turned::<RIGHT>(simd, c), turned::<ACROSS>(simd, d)]
 }
 
 #[inline(always)]
@@ -67,18 +79,13 @@ fn turned<const BY: i32>(simd: V3, [x, y]: Pair) -> Pair {
     [simd.avx2._mm256_permute4x64_epi64::<BY>(x), simd.avx2._mm256_permute4x64_epi64::<BY>(y)]
 }
 
-/// The permutation of RFC 9106 on two columns, every fourth register from `first` on. The first register of `a` holds words 0 and 1 of
-/// both columns, the second one their words 2 and 3.
+/// The permutation of RFC 9106 on two columns. The first register of `a` holds words 0 and 1 of both, the second one their words 2 and 3.
 #[inline(always)]
-fn mix_columns(simd: V3, block: &mut [__m256i; 32], first: usize) {
-    let [a, b, c, d] = mixed(simd, [0, 8, 16, 24].map(|part| [block[first + part], block[first + part + 4]]));
+fn mixed_columns(simd: V3, columns: [Pair; 4]) -> [Pair; 4] {
+    let [a, b, c, d] = mixed(simd, columns);
     let diagonals = [right(simd, a), b, left(simd, c), [d[1], d[0]]];
     let [a, b, c, d] = mixed(simd, diagonals);
-    let columns = [left(simd, a), b, right(simd, c), [d[1], d[0]]];
-    for (part, [one, other]) in columns.into_iter().enumerate() {
-        block[first + 8 * part] = one;
-        block[first + 8 * part + 4] = other;
-    }
+    [left(simd, a), b, right(simd, c), [d[1], d[0]]]
 }
 
 /// Turns both columns' four words by one.
@@ -122,7 +129,12 @@ fn added(simd: V3, x: Pair, y: Pair) -> Pair {
 /// The exclusive or, rotated.
 #[inline(always)]
 fn both(simd: V3, x: Pair, y: Pair, rotate: impl Fn(__m256i) -> __m256i) -> Pair {
-    [rotate(simd.avx2._mm256_xor_si256(x[0], y[0])), rotate(simd.avx2._mm256_xor_si256(x[1], y[1]))]
+    [rotate(xor(simd, x[0], y[0])), rotate(xor(simd, x[1], y[1]))]
+}
+
+#[inline(always)]
+fn xor(simd: V3, x: __m256i, y: __m256i) -> __m256i {
+    simd.avx2._mm256_xor_si256(x, y)
 }
 
 /// The bytes of both halves in the order `by`.

@@ -26,25 +26,19 @@ impl Vector for V4 {
     }
 
     #[inline(always)]
-    fn compress(self, previous: &Self::Block, reference: &Self::Block) -> Self::Block {
+    fn compress<const OVER: bool>(self, previous: &Self::Block, reference: &Self::Block, block: &mut Self::Block) {
         let simd = self.avx512f;
-        let rows: [Quad; 4] = bytemuck::must_cast(self.xor(previous, reference));
-        let columns = transposed(mixed_rows(simd, transposed(rows)));
-        let mut block: Self::Block = bytemuck::must_cast(mixed_columns(simd, columns));
-        for (block, (previous, reference)) in block.iter_mut().zip(previous.iter().zip(reference)) {
+        let mut state = *previous;
+        for (state, reference) in state.iter_mut().zip(reference) {
+            *state = simd._mm512_xor_si512(*state, *reference);
+        }
+        let columns = transposed(mixed_rows(simd, transposed(bytemuck::must_cast(state))));
+        let state: Self::Block = bytemuck::must_cast(mixed_columns(simd, columns));
+        for (number, block) in block.iter_mut().enumerate() {
             // 0x96 is the exclusive or of three.
-            *block = simd._mm512_ternarylogic_epi64::<0x96>(*block, *previous, *reference);
+            let result = simd._mm512_ternarylogic_epi64::<0x96>(state[number], previous[number], reference[number]);
+            *block = if OVER { simd._mm512_xor_si512(*block, result) } else { result };
         }
-        block
-    }
-
-    #[inline(always)]
-    fn xor(self, one: &Self::Block, other: &Self::Block) -> Self::Block {
-        let mut block = *one;
-        for (one, other) in block.iter_mut().zip(other) {
-            *one = self.avx512f._mm512_xor_si512(*one, *other);
-        }
-        block
     }
 
     fn fill(self, blocks: &mut [Self::Block], passes: u32) {

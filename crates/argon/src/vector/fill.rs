@@ -82,8 +82,10 @@ impl Segment {
         for (place, number) in numbers.into_iter().enumerate() {
             words[V::place(place)] = number;
         }
-        let zero = V::Block::zeroed();
-        vector.compress(&zero, &vector.compress(&zero, &input))
+        let (zero, mut once, mut twice) = (V::Block::zeroed(), V::Block::zeroed(), V::Block::zeroed());
+        vector.compress::<false>(&zero, &input, &mut once);
+        vector.compress::<false>(&zero, &once, &mut twice);
+        twice
     }
 }
 
@@ -116,12 +118,13 @@ fn by_content<V: Vector, const OVER: bool>(vector: V, blocks: &mut [V::Block], s
     }
 }
 
-/// Writes one block, over what an earlier pass left there or not.
+/// Writes one block, in place of what is there or over it.
+///
+/// All three are looked up before anything is computed: a bounds check behind the computation makes the compiler reorder it, so that it
+/// takes half as long again.
 #[inline(always)]
 fn write<V: Vector, const OVER: bool>(vector: V, blocks: &mut [V::Block], current: usize, previous: usize, reference: usize) {
-    // Looked up before the block is computed: a bounds check behind it makes the compiler reorder the whole computation, so that
-    // it takes half as long again.
-    let old = &blocks[current];
-    let block = vector.compress(&blocks[previous], &blocks[reference]);
-    blocks[current] = if OVER { vector.xor(&block, old) } else { block };
+    let three = blocks.get_disjoint_mut([current, previous, reference]);
+    let [block, previous, reference] = three.expect("a block refers to older ones than the previous one");
+    vector.compress::<OVER>(previous, reference, block);
 }
