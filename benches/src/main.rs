@@ -1,11 +1,19 @@
 //! Measures Hearthgate from outside: a real server, real requests, databases of real sizes.
 
-mod caller;
+mod client;
+mod drive;
+mod http;
 mod latency;
+mod load;
 mod overload;
 mod population;
+mod postgres;
+mod progress;
+mod requests;
 mod scale;
 mod subject;
+mod ticks;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -24,6 +32,8 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Real clients' requests: throughput, latency, errors, and what the server takes of the machine
+    Load(load::Wish),
     /// Logins and token checks at growing numbers of accounts, and what an account takes up
     Scale(scale::Wish),
     /// Ten times as many logins as can be hashed: goodput, refusals, memory
@@ -31,9 +41,9 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    drop(rustls::crypto::ring::default_provider().install_default());
     let run = async {
         match Cli::parse().command {
+            Command::Load(wish) => load::run(&wish).await,
             Command::Scale(wish) => scale::run(&wish).await,
             Command::Overload(wish) => overload::run(&wish).await,
         }

@@ -1,23 +1,24 @@
 //! More logins than can be hashed: how many succeed all the same, and how soon the others are told to come back.
 
-use std::net::Ipv4Addr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
-use tokio::task::JoinSet;
 
 use crate::Outcome;
-use crate::caller::Caller;
+use crate::drive::{Fleet, Load, Measured, Pace};
 use crate::latency::Latency;
+use crate::population::People;
+use crate::progress::Progress;
+use crate::requests::Wanted;
 use crate::subject::{Place, Serving};
+use crate::usage;
 
-/// From how many addresses the logins come, and how many people there are.
-const ADDRESSES: u8 = 100;
-const PEOPLE: usize = 500;
+/// Of how many clients, each with an address and people of its own, the logins can come at the same time.
+const PEOPLE: People = People { clients: 4096, checked: 1 };
 
-/// Long enough for everybody to log in once, who is known there afterwards.
-const WARM_UP: Duration = Duration::from_secs(15);
+/// Long enough for the server to know how long a hash takes.
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// What is to be measured.
 #[derive(Debug, Args)]
@@ -36,66 +37,33 @@ pub(crate) struct Wish {
     json: bool,
 }
 
-/// How much of this machine its load generator leaves to the server: elsewhere, clients have machines of their own.
-struct Left {
-    begun: Instant,
-    used: f64,
-}
-
-impl Left {
-    fn start() -> Outcome<Self> {
-        Ok(Self { begun: Instant::now(), used: Self::used()? })
-    }
-
-    /// The processors' time since the start, without what this process has used, in seconds.
-    fn seconds(&self) -> Outcome<f64> {
-        let processors = std::thread::available_parallelism()?.get() as f64;
-        Ok(processors * self.begun.elapsed().as_secs_f64() - (Self::used()? - self.used))
-    }
-
-    /// How much time of processors this process has used, in seconds.
-    fn used() -> Outcome<f64> {
-        let stat = std::fs::read_to_string("/proc/self/stat")?;
-        let fields: Vec<_> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-        // User and system; Linux counts in hundredths of a second for whoever asks.
-        Ok((fields[11].parse::<f64>()? + fields[12].parse::<f64>()?) / 100.0)
-    }
-}
-
-/// What became of logins.
-struct Outcomes {
-    succeeded: u32,
-    /// The processors' time that was left for them, in seconds.
-    left: f64,
-    refused: Vec<Duration>,
-}
-
 pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
-    let place = Place::new(None, &[])?;
-    place.prepare()?;
-    let pool = place.connect().await?;
-    crate::population::grow(&pool, PEOPLE as i64 + 1).await?;
-    pool.close().await;
+    let place = Place::settled(None, &[], PEOPLE).await?;
     let server = place.serve()?;
-    let (idle, _) = server.memory()?;
-    let callers: Vec<_> =
-        (1..=ADDRESSES).map(|last| Caller::from(&server, Ipv4Addr::new(127, 0, 1, last))).collect::<Outcome<_>>()?;
+    let idle = server.memory()?.now;
+    let mut fleet = Fleet::new(server.address, server.process(), PEOPLE, 0..PEOPLE.clients);
     let part = Duration::from_secs(wish.seconds);
-    saturate(&callers, WARM_UP).await?;
-    let (mut rounds, mut refused) = (Vec::new(), Vec::new());
-    for _ in 0..wish.rounds.max(1) {
-        let clock = Left::start()?;
-        let succeeded = f64::from(saturate(&callers, part).await?);
-        let (capacity, capacity_left) = (succeeded / part.as_secs_f64(), succeeded / clock.seconds()?);
+    let rounds = wish.rounds.max(1);
+    let progress = Progress::of(WARM_UP + part * 2 * u32::try_from(rounds)?)?;
+    progress.say("warming up");
+    saturate(&mut fleet, WARM_UP, &progress)?;
+    let (mut rates, mut refused) = (Vec::new(), Latency::default());
+    for _ in 0..rounds {
+        progress.say("as many as can be hashed");
+        let calm = saturate(&mut fleet, part, &progress)?;
+        let capacity = calm.rate();
         let offered = capacity * f64::from(wish.times);
-        let outcomes = flood(&callers, offered, part).await?;
-        let succeeded = f64::from(outcomes.succeeded);
-        let ratio = succeeded / outcomes.left / capacity_left;
-        rounds.push(Rates { capacity, offered, goodput: succeeded / part.as_secs_f64(), ratio });
-        refused.extend(outcomes.refused);
+        progress.say("too many");
+        let load = Load { wanted: Wanted::Login, pace: Pace::Open(offered), length: part };
+        let flood = fleet.drive(load, &progress)?;
+        flood.check()?;
+        let goodput = flood.rate();
+        rates.push(Rates { capacity, offered, goodput, ratio: goodput / flood.used.left / (capacity / calm.used.left) });
+        refused.add(&flood.refused());
     }
-    rounds.sort_by(|one, other| one.ratio.total_cmp(&other.ratio));
-    tell(wish, &server, idle, &rounds[rounds.len() / 2], refused)
+    drop(progress);
+    rates.sort_by(|one, other| one.ratio.total_cmp(&other.ratio));
+    tell(wish, &server, idle, &rates[rates.len() / 2], &refused)
 }
 
 /// Logins a second, of the round that is the median.
@@ -107,89 +75,35 @@ struct Rates {
     ratio: f64,
 }
 
-/// Logins one after another by a few clients, which is as many as can be hashed; how many succeeded.
-async fn saturate(callers: &[Caller], part: Duration) -> Outcome<u32> {
-    let until = Instant::now() + part;
-    let mut clients = JoinSet::new();
-    let few = 2 * std::thread::available_parallelism()?.get();
-    for first in 0..few {
-        let callers = callers.to_vec();
-        clients.spawn(async move {
-            let mut done = 0;
-            for login in (first..).step_by(few) {
-                if Instant::now() >= until {
-                    break;
-                }
-                let (caller, person) = at_home(&callers, login);
-                caller.log_in(person).await?;
-                done += 1;
-            }
-            Outcome::Ok(done)
-        });
-    }
-    let mut done = 0;
-    while let Some(client) = clients.join_next().await {
-        done += client??;
-    }
-    Ok(done)
+/// Logins one after another by a few clients, which is as many as can be hashed.
+fn saturate(fleet: &mut Fleet, length: Duration, progress: &Progress) -> Outcome<Measured> {
+    let load = Load { wanted: Wanted::Login, pace: Pace::Closed(2 * usage::cores()?), length };
+    let measured = fleet.drive(load, progress)?;
+    measured.check_all()?;
+    Ok(measured)
 }
 
-/// Whose login this is, and where they are at home.
-fn at_home(callers: &[Caller], login: usize) -> (Caller, i64) {
-    let person = login % PEOPLE;
-    // The first account is not one of them.
-    (callers[person % callers.len()].clone(), 2 + person as i64)
-}
-
-/// So many logins a second, whether or not those before are answered.
-async fn flood(callers: &[Caller], per_second: f64, part: Duration) -> Outcome<Outcomes> {
-    let clock = Left::start()?;
-    let begun = clock.begun;
-    let mut logins = JoinSet::new();
-    let all = (per_second * part.as_secs_f64()) as u32;
-    for login in 0..all {
-        let due = begun + Duration::from_secs_f64(f64::from(login) / per_second);
-        tokio::time::sleep_until(due.into()).await;
-        let (caller, person) = at_home(callers, login as usize);
-        logins.spawn(async move {
-            // From when it should have been sent: a late sender hides nothing.
-            let answered = caller.try_to_log_in(person).await;
-            Outcome::Ok((due, Instant::now(), answered?.0))
-        });
-    }
-    let mut outcomes = Outcomes { succeeded: 0, left: clock.seconds()?, refused: Vec::new() };
-    while let Some(login) = logins.join_next().await {
-        match login?? {
-            // Of those that still wait at the end, the time is not in the account.
-            (_, answered, 200) => outcomes.succeeded += u32::from(answered <= begun + part),
-            (due, answered, 503) => outcomes.refused.push(answered - due),
-            (.., status) => return Err(format!("a login was answered {status}").into()),
-        }
-    }
-    Ok(outcomes)
-}
-
-fn tell(wish: &Wish, server: &Serving, idle: u64, rates: &Rates, refused: Vec<Duration>) -> Outcome<()> {
-    let (_, peak) = server.memory()?;
-    let threads = u64::try_from(std::thread::available_parallelism()?.get())?;
+fn tell(wish: &Wish, server: &Serving, idle: u64, rates: &Rates, refused: &Latency) -> Outcome<()> {
+    let peak = server.memory()?.peak;
+    let threads = u64::try_from(usage::cores()?)?;
     let bound = idle + (threads * 19 + 64) * 1024;
-    let count = refused.len();
-    if refused.is_empty() {
+    let count = refused.count();
+    if count == 0 {
         return Err("nothing was refused: it was no overload".into());
     }
-    let refusal = Latency::of(refused);
+    let (p50, p99) = (refused.percentile(50.0), refused.percentile(99.0));
     let Rates { capacity, offered, goodput, ratio } = rates;
     if wish.json {
         let told = json!({
             "capacity": capacity, "offered": offered, "goodput": goodput, "ratio": ratio, "refused": count,
-            "refusal_p50_us": refusal.p50, "refusal_p99_us": refusal.p99, "idle_kib": idle, "peak_kib": peak, "bound_kib": bound,
+            "refusal_p50_us": p50, "refusal_p99_us": p99, "idle_kib": idle, "peak_kib": peak, "bound_kib": bound,
         });
         println!("{told}");
     } else {
         println!(
             "logins/s: {capacity:.0} can be hashed, {offered:.0} sent, {goodput:.0} succeed: {ratio:.2} of what can be in the time that the senders leave"
         );
-        println!("refused: {count}, p50 {:.1} ms, p99 {:.1} ms", refusal.p50 as f64 / 1e3, refusal.p99 as f64 / 1e3);
+        println!("refused: {count}, p50 {:.1} ms, p99 {:.1} ms", p50 as f64 / 1e3, p99 as f64 / 1e3);
         println!("memory: idle {} MiB, peak {} MiB; bound {} MiB", idle / 1024, peak / 1024, bound / 1024);
     }
     Ok(())

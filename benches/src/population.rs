@@ -1,15 +1,27 @@
 //! Accounts in any number, each with a session, written straight into the database.
 
+use std::ops::Range;
+
 use indicatif::{ProgressBar, ProgressStyle};
 use sha2::{Digest, Sha256};
 use sqlx::{AnyPool, AssertSqlSafe};
 
 use crate::Outcome;
+use crate::client::Client;
 
 /// The password of everybody.
 pub(crate) const PASSWORD: &str = "correct horse";
 /// The application at which everybody is logged in.
 pub(crate) const APPLICATION: (&str, &str) = ("bench", "the-secret-of-the-bench");
+
+/// The resource server, and its secret.
+pub(crate) const RESOURCE_SERVER: (&str, &str) = ("bench", "the-secret-of-the-resource-server");
+
+/// How many people log in as one client, in turns; one more has the session that the client refreshes.
+const AT_HOME: i64 = 4;
+const WITH_CLIENT: i64 = AT_HOME + 1;
+/// The first account is made by the server, and is nobody's.
+const FIRST: i64 = 2;
 
 /// How many people are written at once. Each takes up to four parameters, of which SQLite allows 32,766.
 const AT_ONCE: i64 = 1000;
@@ -31,6 +43,62 @@ pub(crate) fn access_token(person: i64) -> String {
 /// What the store keeps of a person's access token.
 pub(crate) fn access_hash(person: i64) -> String {
     sha256(&access_token(person))
+}
+
+/// The refresh token of a person.
+pub(crate) fn refresh_token(person: i64) -> String {
+    sha256(&format!("refresh token of {person}"))[..40].to_owned()
+}
+
+/// The serial number of a person's phone.
+pub(crate) fn device(person: i64) -> String {
+    format!("phone-of-{person}")
+}
+
+fn id(person: i64) -> String {
+    sha256(&format!("ids of {person}"))[..24].to_owned()
+}
+
+fn apikey(person: i64) -> String {
+    sha256(&format!("ids of {person}"))[24..60].to_owned()
+}
+
+/// A guid of 32 hex digits.
+fn guid(of: &str) -> String {
+    sha256(of)[..32].to_uppercase()
+}
+
+/// Who is there: people who are at home with a client, and many whose tokens are checked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct People {
+    /// For how many clients there are people.
+    pub clients: i64,
+    /// How many there are besides.
+    pub checked: i64,
+}
+
+impl People {
+    /// The number of the last one.
+    pub fn last(self) -> i64 {
+        FIRST + self.clients * WITH_CLIENT + self.checked - 1
+    }
+
+    /// Who logs in as a client.
+    pub fn at_home(self, client: i64) -> Range<i64> {
+        let first = FIRST + client * WITH_CLIENT;
+        first..first + AT_HOME
+    }
+
+    /// Whose session a client refreshes.
+    pub fn refreshing(self, client: i64) -> i64 {
+        self.at_home(client).end
+    }
+
+    /// Somebody whose tokens stay as they are: by numbers that follow one another, everywhere in the tables.
+    pub fn checked(self, number: i64) -> i64 {
+        let step = self.checked / 3 * 2 + 1;
+        FIRST + self.clients * WITH_CLIENT + (number * step).rem_euclid(self.checked)
+    }
 }
 
 fn sha256(text: &str) -> String {
@@ -74,8 +142,7 @@ pub(crate) async fn grow(pool: &AnyPool, count: i64) -> Outcome<()> {
             );
             let mut insert = sqlx::query(AssertSqlSafe(accounts));
             for person in people.clone() {
-                let drawn = sha256(&format!("ids of {person}"));
-                insert = insert.bind(person).bind(drawn[..24].to_owned()).bind(drawn[24..60].to_owned()).bind(email(person));
+                insert = insert.bind(person).bind(id(person)).bind(apikey(person)).bind(email(person));
             }
             insert.execute(&mut *transaction).await?;
             let sessions = statement(
@@ -87,8 +154,7 @@ pub(crate) async fn grow(pool: &AnyPool, count: i64) -> Outcome<()> {
             let mut insert = sqlx::query(AssertSqlSafe(sessions));
             for person in people.clone() {
                 let id = sha256(&format!("session of {person}"))[..24].to_owned();
-                let refresh = sha256(&format!("refresh token of {person}"));
-                insert = insert.bind(person).bind(id).bind(access_hash(person)).bind(refresh);
+                insert = insert.bind(person).bind(id).bind(access_hash(person)).bind(sha256(&refresh_token(person)));
             }
             insert.execute(&mut *transaction).await?;
             next = people.end;
@@ -102,9 +168,45 @@ pub(crate) async fn grow(pool: &AnyPool, count: i64) -> Outcome<()> {
     Ok(())
 }
 
+/// Adds all who are there, and what they need to log in as real clients do: each client's people are known at its address and have a phone
+/// and a cube, and the resource server has a secret.
+pub(crate) async fn settle(pool: &AnyPool, people: People) -> Outcome<()> {
+    grow(pool, people.last()).await?;
+    let mut transaction = pool.begin().await?;
+    let server = "INSERT INTO resource_servers (id, name, secret_hash, enabled, created_at) VALUES ($1, $1, $2, 1, 0)";
+    sqlx::query(server).bind(RESOURCE_SERVER.0).bind(sha256(RESOURCE_SERVER.1)).execute(&mut *transaction).await?;
+    for client in 0..people.clients {
+        let address = Client::address(client);
+        for person in people.at_home(client) {
+            let lane = format!("account/{}", id(person));
+            let known = "INSERT INTO lanes (lane, subject, failures, failed_at, paused_until, day_until, known_at, forget_at) \
+                         VALUES ($1, $2, 0, 0, 0, 0, 1, $3)";
+            let known = sqlx::query(known).bind(format!("{lane}/from/{address}")).bind(lane).bind(NEVER);
+            known.execute(&mut *transaction).await?;
+            let phone = "INSERT INTO devices (serial, guid, kind, registered_at) VALUES ($1, $2, 'android_phone', 0)";
+            let serial = device(person);
+            sqlx::query(phone).bind(serial.clone()).bind(guid(&serial)).execute(&mut *transaction).await?;
+            let cube = "INSERT INTO gateways (serial, guid, kind, account, registered_at) VALUES ($1, $2, 'oomi_cube', $3, 0)";
+            let serial = format!("cube-of-{person}");
+            sqlx::query(cube).bind(serial.clone()).bind(guid(&serial)).bind(person).execute(&mut *transaction).await?;
+        }
+    }
+    transaction.commit().await?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_two_things() {
+        let people = People { clients: 3, checked: 10 };
+        let with_clients = (0..3).flat_map(|client| people.at_home(client).chain([people.refreshing(client)]));
+        let mut all: Vec<_> = with_clients.chain((0..10).map(|number| people.checked(number))).collect();
+        all.sort_unstable();
+        assert!(all.into_iter().eq(FIRST..=people.last()));
+    }
 
     #[test]
     fn every_parameter_has_a_number_of_its_own() {

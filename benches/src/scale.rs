@@ -1,6 +1,6 @@
 //! Latency and size at growing numbers of accounts.
 
-use std::path::Path;
+use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -8,12 +8,15 @@ use clap::Args;
 use comfy_table::Table;
 use serde_json::json;
 use sqlx::Executor;
-use tokio::task::JoinSet;
 
 use crate::Outcome;
-use crate::caller::Caller;
-use crate::latency::Latency;
-use crate::population;
+use crate::drive::{Fleet, Load, Pace};
+use crate::http::Connection;
+use crate::latency::{Latency, shown};
+use crate::population::{self, People};
+use crate::postgres::{new_database, pgbench};
+use crate::progress::Progress;
+use crate::requests::{self, Kind, Wanted};
 use crate::subject::{CHEAP, Place, Serving};
 
 /// Clients that check tokens at the same time, and for how long, when throughput is compared with the bare database's.
@@ -45,8 +48,8 @@ struct Subject {
     // It stops before its place goes.
     server: Serving,
     place: Place,
-    logins: Vec<Duration>,
-    checks: Vec<Duration>,
+    logins: Latency,
+    checks: Latency,
 }
 
 /// What was measured at one number of accounts.
@@ -61,11 +64,14 @@ struct Measured {
 pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
     let mut subjects = Vec::new();
     for &accounts in &wish.accounts {
-        let place = Place::new(wish.store.as_deref().map(|server| new_database(server, accounts)).transpose()?, &CHEAP)?;
+        let place = Place::new(
+            wish.store.as_deref().map(|server| new_database(server, &format!("bench_{accounts}"))).transpose()?,
+            &CHEAP,
+        )?;
         place.prepare()?;
         populate(&place, accounts).await?;
         let server = place.serve()?;
-        subjects.push(Subject { accounts, place, server, logins: Vec::new(), checks: Vec::new() });
+        subjects.push(Subject { accounts, place, server, logins: Latency::default(), checks: Latency::default() });
     }
     // What is still on its way to the disk would be in the way of what is measured.
     Command::new("sync").status()?;
@@ -76,14 +82,11 @@ pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
     let mut measured = Vec::new();
     for subject in &mut subjects {
         let (bytes, index_bytes) = sizes(&subject.place).await?;
-        let (logins, checks) = (std::mem::take(&mut subject.logins), std::mem::take(&mut subject.checks));
-        let (login, check) = (Latency::of(logins), Latency::of(checks));
+        let (login, check) = (std::mem::take(&mut subject.logins), std::mem::take(&mut subject.checks));
         measured.push(Measured { accounts: subject.accounts, login, check, bytes, index_bytes });
     }
     let checks = match subjects.last() {
-        Some(last) if last.place.is_postgres() => {
-            Some((throughput(&last.server, last.accounts).await?, pgbench(&last.place, last.accounts)?))
-        }
+        Some(last) if last.place.is_postgres() => Some((throughput(last)?, pgbench(&last.place, last.accounts, CLIENTS, LONG)?)),
         _ => None,
     };
     if wish.json {
@@ -92,25 +95,6 @@ pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
         print_table(&measured, checks)
     }
     Ok(())
-}
-
-/// Makes a new database on a PostgreSQL server, in the place of one of the same name.
-fn new_database(server: &str, accounts: i64) -> Outcome<String> {
-    let name = format!("bench_{accounts}");
-    let mut psql = Command::new("psql");
-    psql.args([
-        "--no-psqlrc",
-        "--quiet",
-        "-c",
-        &format!("DROP DATABASE IF EXISTS {name}"),
-        "-c",
-        &format!("CREATE DATABASE {name}"),
-    ]);
-    if psql.arg(format!("{server}/postgres")).status()?.success() {
-        Ok(format!("{server}/{name}"))
-    } else {
-        Err(format!("psql cannot make the database {name}").into())
-    }
 }
 
 async fn populate(place: &Place, accounts: i64) -> Outcome<()> {
@@ -147,13 +131,13 @@ async fn bring_into_memory(place: &Place) -> Outcome<()> {
 async fn measure(subjects: &mut [Subject], requests: i64) -> Outcome<()> {
     for turn in 0..=requests / TURN {
         for subject in &mut *subjects {
-            let caller = Caller::of(&subject.server);
+            let mut connection = Connection::open(subject.server.address, Ipv4Addr::LOCALHOST).await?;
             for request in turn * TURN..(turn + 1) * TURN {
-                let (check, login) = subject.ask(&caller, request).await?;
+                let (check, login) = subject.ask(&mut connection, request).await?;
                 // The first turn warms up.
                 if turn > 0 {
-                    subject.checks.push(check);
-                    subject.logins.push(login);
+                    subject.checks.note(check);
+                    subject.logins.note(login);
                 }
             }
         }
@@ -162,17 +146,30 @@ async fn measure(subjects: &mut [Subject], requests: i64) -> Outcome<()> {
 }
 
 impl Subject {
-    /// How long a token check takes, and a login.
-    async fn ask(&self, caller: &Caller, request: i64) -> Outcome<(Duration, Duration)> {
-        // Everywhere in the tables, and hardly the same twice.
-        let step = self.accounts / 3 * 2 + 1;
-        let person = |from: i64| 2 + (request * step + from).rem_euclid(self.accounts - 1);
-        let begun = Instant::now();
-        caller.check(person(0)).await?;
-        let check = begun.elapsed();
-        let begun = Instant::now();
-        caller.log_in(person(self.accounts / 2)).await?;
-        Ok((check, begun.elapsed()))
+    /// Half of the people, whose tokens are checked. The other half logs in, and has other tokens then.
+    fn checked(&self) -> People {
+        People { clients: 0, checked: (self.accounts - 1) / 2 }
+    }
+
+    /// How long a token check takes, and a login: everywhere in the tables, and hardly the same twice.
+    async fn ask(&self, connection: &mut Connection, request: i64) -> Outcome<(Duration, Duration)> {
+        let people = self.checked();
+        let checked = people.checked(request);
+        let check = answered(connection, Kind::Check, &requests::check(checked)).await?;
+        let login = answered(connection, Kind::Login, &requests::login(checked + people.checked)).await?;
+        Ok((check, login))
+    }
+}
+
+/// How long it takes to be answered, which must be right.
+async fn answered(connection: &mut Connection, kind: Kind, request: &[u8]) -> Outcome<Duration> {
+    let begun = Instant::now();
+    let answer = connection.ask(request).await?;
+    let took = begun.elapsed();
+    if kind.is_right(&answer) {
+        Ok(took)
+    } else {
+        Err(format!("a {} was answered {} {}", kind.name(), answer.status, String::from_utf8_lossy(answer.body)).into())
     }
 }
 
@@ -192,60 +189,17 @@ async fn sizes(place: &Place) -> Outcome<(i64, i64)> {
 }
 
 /// Token checks a second, by many clients.
-async fn throughput(server: &Serving, accounts: i64) -> Outcome<f64> {
-    let mut clients = JoinSet::new();
-    let until = Instant::now() + LONG;
-    for client in 0..CLIENTS {
-        let caller = Caller::of(server);
-        clients.spawn(async move {
-            let mut done = 0_i64;
-            let mut person = i64::try_from(client)? * 7919;
-            while Instant::now() < until {
-                person = (person * 31 + 7).rem_euclid(accounts - 1);
-                caller.check(2 + person).await?;
-                done += 1;
-            }
-            Outcome::Ok(done)
-        });
-    }
-    let mut done = 0;
-    while let Some(client) = clients.join_next().await {
-        done += client??;
-    }
-    Ok(done as f64 / LONG.as_secs_f64())
+fn throughput(subject: &Subject) -> Outcome<f64> {
+    let server = &subject.server;
+    let mut fleet = Fleet::new(server.address, server.process(), subject.checked(), 0..i64::try_from(CLIENTS)?);
+    let load = Load { wanted: Wanted::Check, pace: Pace::Closed(CLIENTS), length: LONG };
+    let measured = fleet.drive(load, &Progress::of(LONG)?)?;
+    measured.check_all()?;
+    Ok(measured.rate())
 }
 
-/// Point selects a second of the same row by pgbench, with as many clients over the same kind of connection.
-fn pgbench(place: &Place, accounts: i64) -> Outcome<f64> {
-    let script = place.file("select.sql");
-    std::fs::write(
-        &script,
-        format!(
-            "\\set person random(2, {accounts})\nSELECT * FROM sessions WHERE access_hash = \
-             encode(sha256(convert_to(left(encode(sha256(convert_to('access token of ' || :person, 'UTF8')), 'hex'), 40), 'UTF8')), 'hex');\n"
-        ),
-    )?;
-    let mut command = Command::new(newest_pgbench()?);
-    command.args(["-n", "-M", "prepared", "-c", &CLIENTS.to_string(), "-j", "2", "-T", &LONG.as_secs().to_string(), "-f"]);
-    let output = command.arg(&script).arg(place.database()).output()?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let line = said
-        .lines()
-        .find(|line| line.starts_with("tps = "))
-        .ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())?;
-    Ok(line.split(' ').nth(2).ok_or("pgbench says no figure")?.parse()?)
-}
-
-fn newest_pgbench() -> Outcome<std::path::PathBuf> {
-    let mut found: Vec<_> =
-        std::fs::read_dir("/usr/lib/postgresql")?.flatten().map(|entry| entry.path().join("bin/pgbench")).collect();
-    found.retain(|path: &std::path::PathBuf| Path::exists(path));
-    found.sort();
-    found.pop().ok_or_else(|| "pgbench is not installed".into())
-}
-
-fn ratio(last: u128, first: u128) -> f64 {
-    last as f64 / first.max(1) as f64
+fn ratio(last: &Latency, first: &Latency) -> f64 {
+    last.percentile(50.0) as f64 / first.percentile(50.0).max(1) as f64
 }
 
 fn print_table(measured: &[Measured], checks: Option<(f64, f64)>) {
@@ -254,20 +208,19 @@ fn print_table(measured: &[Measured], checks: Option<(f64, f64)>) {
     table.set_header(["accounts", "login p50", "login p99", "check p50", "check p99", "bytes an account", "of them indexes"]);
     for at in measured {
         let each = |bytes: i64| format!("{}", bytes / at.accounts);
-        let micros = |micros: u128| format!("{micros} µs");
         table.add_row([
             at.accounts.to_string(),
-            micros(at.login.p50),
-            micros(at.login.p99),
-            micros(at.check.p50),
-            micros(at.check.p99),
+            shown(at.login.percentile(50.0)),
+            shown(at.login.percentile(99.0)),
+            shown(at.check.percentile(50.0)),
+            shown(at.check.percentile(99.0)),
             each(at.bytes),
             each(at.index_bytes),
         ]);
     }
     println!("{table}");
     if let (Some(first), Some(last)) = (measured.first(), measured.last()) {
-        let (login, check) = (ratio(last.login.p50, first.login.p50), ratio(last.check.p50, first.check.p50));
+        let (login, check) = (ratio(&last.login, &first.login), ratio(&last.check, &first.check));
         println!("last ÷ first, of the medians: login {login:.2}, check {check:.2}");
     }
     if let Some((checks, selects)) = checks {
@@ -276,7 +229,7 @@ fn print_table(measured: &[Measured], checks: Option<(f64, f64)>) {
 }
 
 fn print_json(measured: &[Measured], checks: Option<(f64, f64)>) {
-    let latency = |latency: &Latency| json!({ "p50_us": latency.p50, "p99_us": latency.p99 });
+    let latency = |latency: &Latency| json!({ "p50_us": latency.percentile(50.0), "p99_us": latency.percentile(99.0) });
     let sizes: Vec<_> = measured
         .iter()
         .map(|at| {

@@ -1,16 +1,20 @@
 //! The server that is measured.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use sqlx::AnyPool;
 use sqlx::any::AnyPoolOptions;
 use tempfile::TempDir;
 
 use crate::Outcome;
-use crate::population::{APPLICATION, PASSWORD};
+use crate::population::{self, APPLICATION, PASSWORD, People};
+use crate::usage::{self, Memory};
 
 /// A cheap hash: what is measured is everything around it.
 pub(crate) const CHEAP: [(&str, &str); 2] = [("HEARTHGATE_HASH__MEMORY_KIB", "8"), ("HEARTHGATE_HASH__ITERATIONS", "1")];
@@ -26,7 +30,7 @@ pub(crate) struct Place {
 
 /// A server that answers.
 pub(crate) struct Serving {
-    pub url: String,
+    pub address: SocketAddr,
     child: Child,
 }
 
@@ -42,6 +46,20 @@ impl Place {
         let secret = secret.display().to_string();
         self.operate(&["app", "create", "--appid", APPLICATION.0, "--secret-file", &secret], "")?;
         self.operate(&["account", "create", "--email", "first@example.com", "--region", "eu"], PASSWORD).map(drop)
+    }
+
+    /// A place where all these people are, with what their clients need.
+    pub async fn settled(
+        postgres: Option<String>,
+        settings: &'static [(&'static str, &'static str)],
+        people: People,
+    ) -> Outcome<Self> {
+        let place = Self::new(postgres, settings)?;
+        place.prepare()?;
+        let pool = place.connect().await?;
+        population::settle(&pool, people).await?;
+        pool.close().await;
+        Ok(place)
     }
 
     /// The URL of the database.
@@ -65,12 +83,17 @@ impl Place {
         self.folder.path().join(name)
     }
 
-    fn hearthgate(&self, arguments: &[&str]) -> Outcome<Command> {
+    fn program() -> Outcome<PathBuf> {
         let beside = std::env::current_exe()?.with_file_name("hearthgate");
-        if !beside.exists() {
-            return Err(format!("there is no {}: run cargo build --release first", beside.display()).into());
+        if beside.exists() {
+            Ok(beside)
+        } else {
+            Err(format!("there is no {}: run cargo build --release first", beside.display()).into())
         }
-        let mut command = Command::new(beside);
+    }
+
+    fn hearthgate(&self, arguments: &[&str]) -> Outcome<Command> {
+        let mut command = Command::new(Self::program()?);
         command.args(arguments).arg("--data").arg(self.folder.path()).envs(self.settings.iter().copied());
         command.envs(self.postgres.as_ref().map(|url| ("HEARTHGATE_STORE", url)));
         Ok(command)
@@ -92,35 +115,48 @@ impl Place {
     pub fn serve(&self) -> Outcome<Serving> {
         let mut command = self.hearthgate(&["serve", "--http", "127.0.0.1:0", "--log-format", "json"])?;
         let mut child = command.stderr(Stdio::piped()).spawn()?;
-        let log = BufReader::new(child.stderr.take().ok_or("no log")?);
-        let mut lines = log.lines();
-        for line in lines.by_ref() {
-            let line: Value = serde_json::from_str(&line?)?;
-            if let Some(address) = line["http"].as_str() {
+        let mut log = BufReader::new(child.stderr.take().ok_or("no log")?);
+        let mut line = String::new();
+        while log.read_line(&mut line)? > 0 {
+            let told: Value = serde_json::from_str(&line)?;
+            if let Some(address) = told["http"].as_str() {
+                let address = address.parse()?;
                 // The log is read to its end, or the server would wait for somebody to do so.
-                std::thread::spawn(move || lines.for_each(drop));
-                return Ok(Serving { url: format!("http://{address}"), child });
+                std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+                return Ok(Serving { address, child });
             }
+            line.clear();
         }
         Err("the server did not start".into())
+    }
+
+    /// The size of the server's program, in bytes.
+    pub fn program_size() -> Outcome<u64> {
+        Ok(std::fs::metadata(Self::program()?)?.len())
     }
 }
 
 impl Serving {
-    /// How much memory it takes: now, and at its peak, in KiB.
-    pub fn memory(&self) -> Outcome<(u64, u64)> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let of = |name: &str| {
-            let line = status.lines().find_map(|line| line.strip_prefix(name)).ok_or("no such line in /proc")?;
-            Outcome::Ok(line.trim().trim_end_matches(" kB").parse()?)
-        };
-        Ok((of("VmRSS:")?, of("VmHWM:")?))
+    /// The number of its process.
+    pub fn process(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// How much memory it takes.
+    pub fn memory(&self) -> Outcome<Memory> {
+        usage::memory(self.process())
     }
 }
 
 impl Drop for Serving {
     fn drop(&mut self) {
-        // It may have ended already.
+        // As an operator would: after a crash, the next start would have the log to go through. It may have ended already.
+        let process = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
+        process.and_then(|process| kill_process(process, Signal::TERM).ok());
+        let until = Instant::now() + Duration::from_secs(10);
+        while Instant::now() < until && matches!(self.child.try_wait(), Ok(None)) {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         drop(self.child.kill());
         drop(self.child.wait());
     }

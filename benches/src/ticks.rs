@@ -1,0 +1,33 @@
+//! When requests are due: exactly, where the runtime's own timer counts milliseconds.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::time::{Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime};
+use tokio::io::unix::AsyncFd;
+
+/// The kernel's timer, which ticks evenly.
+pub(crate) struct Ticks(AsyncFd<OwnedFd>);
+
+impl Ticks {
+    /// Ticks for the first time after one `period`.
+    pub fn start(period: Duration) -> io::Result<Self> {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
+        let period = Timespec::try_from(period).map_err(|_| io::ErrorKind::InvalidInput)?;
+        timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: period, it_value: period })?;
+        Ok(Self(AsyncFd::register(timer)?))
+    }
+
+    /// How often it has ticked since it was asked before; waits when it has not.
+    pub async fn next(&mut self) -> io::Result<u64> {
+        let mut count = [0; 8];
+        loop {
+            let mut ready = self.0.readable().await?;
+            if let Ok(read) = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut count)?)) {
+                read?;
+                return Ok(u64::from_ne_bytes(count));
+            }
+        }
+    }
+}
