@@ -37,7 +37,12 @@ impl Client {
 
     /// Goes on with another server on the same database.
     pub fn turn_to(&mut self, server: SocketAddr) {
-        (self.server, self.connection) = (server, None);
+        self.server = server;
+        self.disconnect();
+    }
+
+    pub fn disconnect(&mut self) {
+        self.connection = None;
     }
 
     /// Where a client calls from.
@@ -48,8 +53,8 @@ impl Client {
     }
 
     /// Connects, if it is not.
-    pub async fn connect(&mut self) -> std::io::Result<&mut Connection> {
-        connected(&mut self.connection, self.server, self.number).await
+    pub async fn connect(&mut self) -> std::io::Result<()> {
+        connected(&mut self.connection, self.server, self.number).await.map(drop)
     }
 
     /// Sends the next request; what kind it was, and what became of it.

@@ -231,10 +231,7 @@ impl Thread<'_> {
     }
 
     async fn run(&self, mut clients: Vec<Client>, tasks: &LocalSet) -> Outcome<(Vec<Client>, Measured)> {
-        let mut connected = Ok(());
-        for client in &mut clients {
-            connected = connected.and(client.connect().await.map(drop));
-        }
+        let connected = self.connect(&mut clients).await;
         // All wait for one another, whatever went wrong.
         self.start.wait();
         connected?;
@@ -257,7 +254,20 @@ impl Thread<'_> {
         Self::last_answers(&shared).await?;
         let shared = Rc::into_inner(shared).ok_or("a client is still at work")?;
         let measured = Measured { used, ..shared.measured.into_inner() };
-        Ok((shared.idle.into_inner(), measured))
+        let mut clients = shared.idle.into_inner();
+        // Connections do not outlive the runtime, and the server closes those on which nothing comes.
+        clients.iter_mut().for_each(Client::disconnect);
+        Ok((clients, measured))
+    }
+
+    /// Connects those who begin at once.
+    async fn connect(&self, clients: &mut [Client]) -> std::io::Result<()> {
+        if let Pace::Closed(_) = self.load.pace {
+            for client in clients {
+                client.connect().await?;
+            }
+        }
+        Ok(())
     }
 
     async fn last_answers(shared: &Rc<Shared>) -> Outcome<()> {

@@ -20,6 +20,11 @@ impl Progress {
         Ok(Self(ProgressBar::new(length.as_secs()).with_style(style)))
     }
 
+    /// Nothing is shown: of two things at once, one is.
+    pub fn none() -> Self {
+        Self(ProgressBar::hidden())
+    }
+
     /// Says what comes now.
     pub fn say(&self, what: &str) {
         self.0.set_prefix(what.to_owned());

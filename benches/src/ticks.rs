@@ -16,7 +16,9 @@ impl Ticks {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC)?;
         let period = Timespec::try_from(period).map_err(|_| io::ErrorKind::InvalidInput)?;
         timerfd_settime(&timer, TimerfdTimerFlags::empty(), &Itimerspec { it_interval: period, it_value: period })?;
-        Ok(Self(AsyncFd::register(timer)?))
+        #[expect(deprecated, reason = "its successor is unsafe, for what may lose its descriptor; an OwnedFd keeps it")]
+        let timer = AsyncFd::new(timer)?;
+        Ok(Self(timer))
     }
 
     /// How often it has ticked since it was asked before; waits when it has not.
