@@ -46,10 +46,11 @@ impl Latency {
     }
 }
 
-/// Microseconds, for people.
+/// Microseconds, for people; 0 is that of no answers.
 pub(crate) fn shown(micros: u64) -> String {
     match micros {
-        0..1_000 => format!("{micros} µs"),
+        0 => "–".to_owned(),
+        1..1_000 => format!("{micros} µs"),
         1_000..10_000 => format!("{:.2} ms", micros as f64 / 1e3),
         10_000..1_000_000 => format!("{:.0} ms", micros as f64 / 1e3),
         _ => format!("{:.2} s", micros as f64 / 1e6),

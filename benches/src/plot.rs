@@ -38,6 +38,13 @@ pub(crate) fn draw(file: &Path, curve: &[Point]) -> Outcome<()> {
     Ok(())
 }
 
+/// A label at 1, 2 and 5 times a power of ten: more would lie on one another.
+fn label(value: f64) -> String {
+    let leading = value / 10_f64.powf(value.log10().floor());
+    let is_labelled = [1.0, 2.0, 5.0, 10.0].iter().any(|labelled| (leading - labelled).abs() < 0.01);
+    if is_labelled { format!("{value}") } else { String::new() }
+}
+
 /// Both axes are logarithmic.
 fn panel(area: &Area<'_>, what: &str, lines: &[Line<'_>]) -> Outcome<()> {
     let points = || lines.iter().flat_map(|(.., points)| points);
@@ -52,7 +59,7 @@ fn panel(area: &Area<'_>, what: &str, lines: &[Line<'_>]) -> Outcome<()> {
     let mut chart = chart.build_cartesian_2d(x.log_scale(), y.log_scale())?;
     let mut mesh = chart.configure_mesh();
     mesh.x_desc("logins offered, as a multiple of what can be hashed").y_desc(what).light_line_style(WHITE);
-    mesh.x_label_formatter(&|x| format!("{x}")).y_label_formatter(&|y| format!("{y}")).draw()?;
+    mesh.max_light_lines(0).x_label_formatter(&|x| label(*x)).y_label_formatter(&|y| label(*y)).draw()?;
     for (name, color, points) in lines {
         let drawn = points.iter().filter(|point| point.1 > 0.0).copied();
         let series = chart.draw_series(LineSeries::new(drawn.clone(), color.stroke_width(2)))?;
