@@ -91,7 +91,9 @@ pub(crate) async fn run(wish: &Wish) -> Outcome<()> {
 impl Bench {
     async fn prepare(wish: &Wish) -> Outcome<Self> {
         let length = Duration::from_secs(wish.seconds.max(1));
-        let parts = wish.rounds.max(1) * if wish.store.is_some() { 14 } else { 12 } + sweep::parts(wish.plot.is_some());
+        let in_round = if wish.store.is_some() { 14 } else { 12 };
+        let in_sweep = if wish.plot.is_some() { sweep::PARTS } else { 0 };
+        let parts = wish.rounds.max(1) * in_round + in_sweep;
         let progress = Progress::of(length * parts)?;
         progress.say("making accounts");
         let place = Place::settled(None, &[], PEOPLE).await?;

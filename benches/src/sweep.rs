@@ -14,10 +14,8 @@ use crate::requests::Wanted;
 /// How many times as many logins are offered as can be hashed.
 const FACTORS: [f64; 10] = [0.25, 0.5, 0.75, 0.9, 1.0, 1.25, 1.5, 2.5, 5.0, 10.0];
 
-/// How many parts it has, if it is done at all.
-pub(crate) fn parts(done: bool) -> u32 {
-    if done { 10 } else { 0 }
-}
+/// How many parts it has.
+pub(crate) const PARTS: u32 = FACTORS.len() as u32;
 
 /// What became of the logins that were offered.
 #[derive(Debug, Clone, Copy, Serialize)]
@@ -33,6 +31,8 @@ pub(crate) struct Point {
 }
 
 pub(crate) fn run(fleet: &mut Fleet, capacity: f64, length: Duration, progress: &Progress) -> Outcome<Vec<Point>> {
+    // On a machine that is too slow for any, one.
+    let capacity = capacity.max(1.0);
     let mut curve = Vec::new();
     for factor in FACTORS {
         progress.say(&format!("{factor} times as many logins as can be hashed"));
