@@ -298,6 +298,25 @@ async fn ended_sessions_are_told_as_they_end() {
     assert_eq!(event.id, (id + 1).to_string());
 }
 
+/// A node of a newer version notes what this one does not know yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_newer_version_notes_is_told_as_a_change() {
+    let server = Server::dev();
+    let (guard, app) = (Guard::new(&server), App::new(&server));
+    let mut events = guard.follow(None).await;
+    let start = events.next().await.id;
+    drop(events);
+    let first = guard.introspect(&log_in(&app).await.0).await;
+    let second = guard.introspect(&log_in(&app).await.0).await;
+    server.change_database("UPDATE session_events SET what = 'of the future'").await;
+    log_in(&app).await;
+    let mut events = guard.follow(Some(&start)).await;
+    let event = events.next().await;
+    assert_eq!((event.name.as_str(), &event.data["sid"], event.data.get("reason")), ("changed", &first["sid"], None));
+    let event = events.next().await;
+    assert_eq!((event.name.as_str(), &event.data["sid"]), ("ended", &second["sid"]), "the stream goes on behind it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_way_to_end_a_session_is_told() {
     let server = Server::dev();

@@ -70,7 +70,7 @@ impl Management {
             while follower.wait().await {
                 match follower.next().await {
                     Ok(Some(News::Event(event))) => {
-                        if let SessionChange::Ended(_) = event.change {
+                        if let SessionChange::Ended(_) | SessionChange::Other = event.change {
                             self.close(&mqtt::user_name(event.apikey.as_str(), event.audience.id())).await;
                         }
                     }
@@ -82,6 +82,7 @@ impl Management {
                     Ok(None) => {}
                     Err(error) => {
                         tracing::warn!(%error, "cannot read what became of sessions");
+                        tokio::time::sleep(RESPITE).await;
                         break;
                     }
                 }

@@ -131,7 +131,7 @@ fn read(row: &AnyRow) -> Result<SessionEvent, StoreError> {
     Ok(SessionEvent {
         sequence: row.get("sequence")?,
         at: Timestamp(row.get("at")?),
-        change: row.parse("what")?,
+        change: SessionChange::named(&row.get::<String>("what")?),
         session: row.parse("session")?,
         account: AccountNumber(row.get("account")?),
         account_id: row.parse("account_id")?,
