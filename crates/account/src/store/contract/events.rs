@@ -262,10 +262,13 @@ pub async fn events_are_numbered_in_order(store: AnyStore) {
 
 pub async fn old_events_are_forgotten(store: AnyStore) {
     let anna = registered(&store, &["anna"]).await;
-    for at in [later(1), later(2), later(3)] {
+    let end = async |at| {
         let anna = reread(&store, anna.number).await;
         let session = log_in(&store, &anna, at_phone("one")).await.session;
         assert!(store.end_session(&session.id, EndReason::LoggedOut, at).await.unwrap());
+    };
+    for at in [later(1), later(2), later(3)] {
+        end(at).await;
         store.number_events().await.unwrap();
     }
     store.forget(&forget(NOW, NOW, later(2))).await.unwrap();
@@ -273,6 +276,14 @@ pub async fn old_events_are_forgotten(store: AnyStore) {
     assert_eq!(left, [3]);
     store.forget(&forget(NOW, NOW, later(3))).await.unwrap();
     assert_eq!(store.numbered_events().await.unwrap(), Some(3), "numbers go on");
+
+    // Nobody has asked for these: that they are gone shows in the numbers of those that follow.
+    for at in [later(4), later(5), later(6)] {
+        end(at).await;
+    }
+    store.forget(&forget(NOW, NOW, later(5))).await.unwrap();
+    let left: Vec<_> = store.session_events(0, 10).await.unwrap().into_iter().map(|event| event.sequence).collect();
+    assert_eq!(left, [6]);
 }
 
 /// Sessions end in many ways at the same time while somebody numbers: each end is told once, in an order without gaps.
