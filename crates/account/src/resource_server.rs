@@ -138,6 +138,14 @@ impl Core {
         Ok(found.pop().filter(|_| found.is_empty()))
     }
 
+    /// Finds the sessions of the account with this `apikey` at an application or device, also while they are to be refreshed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn holders_at(&self, apikey: &str, audience: &str) -> Result<Vec<Holder>, StoreError> {
+        self.store.holders_at(apikey, audience).await
+    }
+
     /// Finds who holds each of these access tokens; `None` for one that is not good. A disabled account or application has no sessions.
     ///
     /// # Errors

@@ -11,6 +11,8 @@ use crate::time::Timestamp;
 pub enum SessionChange {
     /// It goes on with new tokens.
     Refreshed,
+    /// It goes on, but its account has gained or lost a gateway.
+    Gateways,
     /// It ended.
     Ended(EndReason),
     /// What a newer version of this server has noted, of which this one knows only that it happened. Nothing that is remembered of the
@@ -44,8 +46,9 @@ pub enum EndReason {
 }
 
 /// Everything that can become of a session, with its name.
-const CHANGES: [(SessionChange, &str); 12] = [
+const CHANGES: [(SessionChange, &str); 13] = [
     (SessionChange::Refreshed, "refreshed"),
+    (SessionChange::Gateways, "gateways"),
     (SessionChange::Ended(EndReason::LoggedOut), "logged_out"),
     (SessionChange::Ended(EndReason::Replaced), "replaced"),
     (SessionChange::Ended(EndReason::PasswordChanged), "password_changed"),
@@ -60,7 +63,7 @@ const CHANGES: [(SessionChange, &str); 12] = [
 ];
 
 impl SessionChange {
-    /// Its name: `refreshed`, or why the session ended, such as `logged_out`.
+    /// Its name: `refreshed`, `gateways`, or why the session ended, such as `logged_out`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         CHANGES.iter().find(|(change, _)| *change == self).map_or("", |(_, name)| name)
@@ -114,6 +117,22 @@ impl Core {
     /// [`StoreError`].
     pub async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
         self.store.session_events(after, limit).await
+    }
+
+    /// Up to which event this follower has done what it does about them; `None` for one that has done nothing yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn told_up_to(&self, follower: &str) -> Result<Option<i64>, StoreError> {
+        self.store.told_up_to(follower).await
+    }
+
+    /// Remembers up to which event this follower has done what it does about them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_told(&self, follower: &str, sequence: i64) -> Result<(), StoreError> {
+        self.store.note_told(follower, sequence).await
     }
 }
 

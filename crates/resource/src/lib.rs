@@ -10,6 +10,7 @@ mod failure;
 mod feed;
 mod forward_auth;
 mod introspection;
+mod management;
 mod mqtt;
 mod rabbitmq;
 mod topics;
@@ -28,9 +29,10 @@ use wire::CatchPanicLayer;
 use crate::failure::Failure;
 pub use crate::feed::{Feed, Follower, News};
 pub use crate::forward_auth::{Refusals, Refuse};
+pub use crate::management::{Management, ManagementError};
 pub use crate::mqtt::Mqtt;
 use crate::mqtt::Question;
-pub use crate::rabbitmq::{Management, ManagementError};
+pub use crate::rabbitmq::Keeper;
 pub use crate::topics::{Template, Topics};
 
 /// How the service works.

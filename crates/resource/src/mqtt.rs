@@ -19,8 +19,8 @@ use crate::introspection::LONGEST_TOKEN;
 use crate::topics::{Action, Topics};
 
 /// The exchange and the queues of RabbitMQ's MQTT plugin.
-const EXCHANGE: &str = "amq.topic";
-const QUEUE: &str = "mqtt-subscription-";
+pub(crate) const EXCHANGE: &str = "amq.topic";
+pub(crate) const QUEUE: &str = "mqtt-subscription-";
 
 /// What brokers are told.
 #[derive(Debug, Clone)]

@@ -225,6 +225,13 @@ struct RabbitMq {
     user: String,
     #[serde(skip_serializing)]
     password: SecretString,
+    /// How often it is looked through for what no event tells.
+    #[serde(default = "a_minute", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    check_every: Duration,
+}
+
+fn a_minute() -> Duration {
+    Duration::from_mins(1)
 }
 
 fn root() -> String {
@@ -446,13 +453,16 @@ impl Config {
         Ok(Some(resource::Mqtt { vhost: mqtt.vhost.clone(), topics }))
     }
 
-    /// The RabbitMQ that throws clients out, if one is configured.
-    pub fn rabbitmq(&self) -> Result<Option<Management>, Failure> {
-        let Some(RabbitMq { management, user, password }) = self.mqtt.as_ref().and_then(|mqtt| mqtt.rabbitmq.as_ref()) else {
-            return Ok(None);
-        };
+    /// The RabbitMQ that throws clients out, if one is configured, and how often it is looked through.
+    pub fn rabbitmq(&self) -> Result<Option<(Management, Duration)>, Failure> {
+        let Some(rabbitmq) = self.mqtt.as_ref().and_then(|mqtt| mqtt.rabbitmq.as_ref()) else { return Ok(None) };
+        let RabbitMq { management, user, password, check_every } = rabbitmq;
+        if check_every.is_zero() {
+            return Err("mqtt.rabbitmq.check_every must be more than 0".into());
+        }
         let management = Management::new(management, user.clone(), password.clone());
-        management.map(Some).context(|| "mqtt.rabbitmq.management".to_owned())
+        let management = management.context(|| "mqtt.rabbitmq.management".to_owned())?;
+        Ok(Some((management, *check_every)))
     }
 
     /// The URL of the PostgreSQL database, if one is configured.

@@ -75,6 +75,17 @@ pub(crate) async fn note_refresh(connection: &mut AnyConnection, session: &Sessi
     note(connection, suffix, Which::One(&session.id), SessionChange::Refreshed, now).await.map(drop)
 }
 
+/// Notes that the sessions of an account have other gateways than before. Its revision was counted up for it in this transaction.
+pub(crate) async fn note_gateways(
+    connection: &mut AnyConnection,
+    account: AccountNumber,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // Each such change has a revision of its own.
+    let suffix = "'.gateways.' || CAST(accounts.revision AS TEXT)";
+    note(connection, suffix, Which::OfAccount(account), SessionChange::Gateways, now).await.map(drop)
+}
+
 async fn note(
     connection: &mut AnyConnection,
     suffix: &str,
@@ -124,6 +135,22 @@ pub(crate) async fn list(connection: &mut AnyConnection, after: i64, limit: u32)
     );
     let rows = query.bind(after).bind(i64::from(limit)).fetch_all(connection).await.map_err(failed)?;
     rows.iter().map(read).collect()
+}
+
+/// The counter of a follower.
+fn told(follower: &str) -> String {
+    format!("told {follower}")
+}
+
+pub(crate) async fn told_up_to(connection: &mut AnyConnection, follower: &str) -> Result<Option<i64>, StoreError> {
+    let query = sqlx::query_scalar("SELECT value FROM counters WHERE name = $1").bind(told(follower));
+    query.fetch_optional(connection).await.map_err(failed)
+}
+
+pub(crate) async fn note_told(connection: &mut AnyConnection, follower: &str, sequence: i64) -> Result<(), StoreError> {
+    let put = "INSERT INTO counters (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    let put = sqlx::query(put).bind(told(follower)).bind(sequence);
+    put.execute(connection).await.map_err(failed).map(drop)
 }
 
 fn read(row: &AnyRow) -> Result<SessionEvent, StoreError> {

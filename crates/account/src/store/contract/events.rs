@@ -55,7 +55,7 @@ pub async fn holders(store: AnyStore) {
     store.insert_device(&phone).await.unwrap();
     add_gateways(&store, &["one", "two", "three"]).await;
     for gateway in ["one", "three"] {
-        assert!(store.bind(&serial(gateway), anna.number).await.unwrap());
+        assert!(store.bind(&serial(gateway), anna.number, NOW).await.unwrap());
     }
     store.insert_application(&an_application("phone")).await.unwrap();
     let (anna, ben) = (reread(&store, anna.number).await, reread(&store, ben.number).await);
@@ -217,6 +217,45 @@ pub async fn refreshes_are_events(store: AnyStore) {
         ..ended(&session, &anna, EndReason::LoggedOut, at)
     };
     assert_eq!(seen, [event(1, later(1)), event(2, later(2))]);
+}
+
+pub async fn gateways_gained_and_lost_are_events(store: AnyStore) {
+    let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
+    add_gateways(&store, &["one", "two"]).await;
+    let annas = [log_in(&store, &anna, at_phone("one")).await.session, log_in(&store, &anna, at_phone("two")).await.session];
+    let bens = [log_in(&store, &ben, at_phone("one")).await.session];
+    let (mut seen, one) = (0, serial("one"));
+    let changed = |sessions: &[Session], account: &Account, at| -> Vec<SessionEvent> {
+        let event = |session| SessionEvent { change: SessionChange::Gateways, ..ended(session, account, EndReason::Revoked, at) };
+        sessions.iter().map(event).collect()
+    };
+    assert!(store.bind(&one, anna.number, later(1)).await.unwrap());
+    assert_events(&store, &mut seen, &changed(&annas, &anna, later(1)), "bound").await;
+    assert!(!store.bind(&one, ben.number, later(2)).await.unwrap());
+    assert!(!store.unbind(&one, Some(ben.number), later(2)).await.unwrap());
+    assert!(!store.rebind(&one, ben.number, anna.number, later(2)).await.unwrap());
+    assert_events(&store, &mut seen, &[], "nothing has changed").await;
+    assert!(store.rebind(&one, anna.number, ben.number, later(3)).await.unwrap());
+    let both = [changed(&annas, &anna, later(3)), changed(&bens, &ben, later(3))].concat();
+    assert_events(&store, &mut seen, &both, "one has lost it, the other has gained it").await;
+    // At the same time as the one before: it is an event of its own.
+    assert!(store.unbind(&one, None, later(3)).await.unwrap());
+    assert_events(&store, &mut seen, &changed(&bens, &ben, later(3)), "unbound").await;
+
+    let (session, two) = (a_session(anna.number, at_phone("three"), later(4)), serial("two"));
+    let known = reread(&store, anna.number).await;
+    let login = LoginCommit { bind: Some(&two), ..commit(&session, known.revision) };
+    assert!(store.commit_login(login).await.unwrap().done().is_some());
+    assert_events(&store, &mut seen, &changed(&annas, &anna, later(4)), "bound by a login elsewhere").await;
+}
+
+pub async fn followers_are_remembered(store: AnyStore) {
+    assert_eq!(store.told_up_to("one").await.unwrap(), None);
+    for sequence in [7, 9, 3] {
+        store.note_told("one", sequence).await.unwrap();
+        assert_eq!(store.told_up_to("one").await.unwrap(), Some(sequence));
+    }
+    assert_eq!(store.told_up_to("another").await.unwrap(), None);
 }
 
 pub async fn what_did_not_happen_is_no_event(store: AnyStore) {
