@@ -20,7 +20,7 @@ use crate::topics::Action;
 
 /// How long a failing broker is left alone, at first and after many failures.
 const PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long a failing store is left alone.
 const RESPITE: Duration = Duration::from_secs(2);
