@@ -1,7 +1,7 @@
 //! The configuration: defaults, then a TOML file, then the environment, then the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,6 +208,9 @@ pub(crate) struct Mqtt {
     /// RabbitMQ's virtual host that clients use.
     #[serde(default = "root")]
     vhost: String,
+    /// From where brokers ask.
+    #[serde(default = "loopback")]
+    networks: Vec<IpNet>,
     /// What clients may publish to.
     #[serde(default)]
     publish: Vec<String>,
@@ -232,6 +235,11 @@ struct RabbitMq {
 
 fn a_minute() -> Duration {
     Duration::from_mins(1)
+}
+
+fn loopback() -> Vec<IpNet> {
+    let (four, six) = (IpNet::new_assert(Ipv4Addr::LOCALHOST.into(), 8), IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128));
+    vec![four.trunc(), six]
 }
 
 fn root() -> String {
@@ -450,7 +458,7 @@ impl Config {
             templates.map_err(|wrong| Failure::new(format!("mqtt.{name}: {wrong}")))
         };
         let topics = Topics { publish: parse("publish", &mqtt.publish)?, subscribe: parse("subscribe", &mqtt.subscribe)? };
-        Ok(Some(resource::Mqtt { vhost: mqtt.vhost.clone(), topics }))
+        Ok(Some(resource::Mqtt { vhost: mqtt.vhost.clone(), topics, networks: mqtt.networks.clone() }))
     }
 
     /// The RabbitMQ that throws clients out, if one is configured, and how often it is looked through.
