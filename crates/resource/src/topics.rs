@@ -225,7 +225,10 @@ mod tests {
             let holder = holder(client);
             for action in [Action::Publish, Action::Subscribe] {
                 for topic in [client, "a/b", "a", "x", "#", "+", "*"] {
-                    assert!(!topics("{account_number}/{client_id}").allow(&holder, action, &format!("7/{topic}"), '/'), "{client} {topic}");
+                    assert!(
+                        !topics("{account_number}/{client_id}").allow(&holder, action, &format!("7/{topic}"), '/'),
+                        "{client} {topic}"
+                    );
                 }
             }
         }
@@ -247,7 +250,9 @@ mod tests {
 
     #[test]
     fn templates_are_read_or_refused() {
-        for text in ["a/#/b", "a.b", "a*", "{other}", "a/{client_id}x", "{client_id}/#", "d/{device_guid}", "$SYS/#", "a+", "{", "a\0"] {
+        for text in
+            ["a/#/b", "a.b", "a*", "{other}", "a/{client_id}x", "{client_id}/#", "d/{device_guid}", "$SYS/#", "a+", "{", "a\0"]
+        {
             assert!(text.parse::<Template>().is_err(), "{text}");
         }
     }

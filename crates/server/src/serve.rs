@@ -127,7 +127,22 @@ impl Server {
         let operator = admin::router(open.operator(&config));
         let watching = watch::router(&health, watch, &mut tasks);
         let serving = listeners.serve(&config, &public, watching, operator)?;
-        Ok(Self { open, folder, http, https, metrics, certificate, traces, health, serving, feed, keeper, tasks, terminate, interrupt })
+        Ok(Self {
+            open,
+            folder,
+            http,
+            https,
+            metrics,
+            certificate,
+            traces,
+            health,
+            serving,
+            feed,
+            keeper,
+            tasks,
+            terminate,
+            interrupt,
+        })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
