@@ -49,9 +49,9 @@ pub struct ResourceServer {
 }
 
 impl ResourceServer {
-    /// Whether `secret` is its secret, compared in constant time.
-    fn knows(&self, secret: &str, now: Timestamp) -> bool {
-        let presented = TokenHash::of(secret);
+    /// Whether it is its secret, or the one before while that is good, whose hash was presented; compared in constant time.
+    #[must_use]
+    pub fn knows(&self, presented: &TokenHash, now: Timestamp) -> bool {
         let is = |hash: &TokenHash| hash.as_str().as_bytes().ct_eq(presented.as_str().as_bytes());
         let current = is(&self.secret);
         let previous = self.previous.as_ref().filter(|(_, until)| now < *until).map_or(0.into(), |(hash, _)| is(hash));
@@ -108,7 +108,7 @@ impl Core {
             Err(_) => None,
         };
         let wrong = match server {
-            Some(server) if !server.knows(secret, self.clock.now()) => ResourceServerError::Secret,
+            Some(server) if !server.knows(&TokenHash::of(secret), self.clock.now()) => ResourceServerError::Secret,
             Some(server) if server.enabled => return Ok(server),
             Some(_) => return Err(ResourceServerError::Disabled),
             None => ResourceServerError::Unknown,
