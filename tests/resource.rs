@@ -323,7 +323,7 @@ async fn what_a_newer_version_notes_is_told_as_a_change() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_to_end_a_session_is_told() {
+async fn all_that_becomes_of_sessions_is_told() {
     let server = Server::dev();
     let (guard, app) = (Guard::new(&server), App::new(&server));
     let fantem = Fantem::new(&server);
@@ -366,6 +366,11 @@ async fn every_way_to_end_a_session_is_told() {
 
     let token = fantem.login(&[]).await.text("/data/accountToken");
     let session = sid(&token).await;
+    server.operate(&["cube", "unbind", CUBE]);
+    expect(&session, "gateway_lost").await;
+    assert_eq!(guard.introspect(&token).await["gateways"], json!([]));
+    server.operate(&["cube", "bind", CUBE, "apilogin"]);
+    expect(&session, "gateway_gained").await;
     server.operate(&["account", "disable", "apilogin"]);
     expect(&session, "account_disabled").await;
 }

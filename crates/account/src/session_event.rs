@@ -11,8 +11,10 @@ use crate::time::Timestamp;
 pub enum SessionChange {
     /// It goes on with new tokens.
     Refreshed,
-    /// It goes on, but its account has gained or lost a gateway.
-    Gateways,
+    /// It goes on, and its account has gained a gateway.
+    GatewayGained,
+    /// It goes on, but its account has lost a gateway.
+    GatewayLost,
     /// It ended.
     Ended(EndReason),
     /// What a newer version of this server has noted, of which this one knows only that it happened. Nothing that is remembered of the
@@ -46,9 +48,10 @@ pub enum EndReason {
 }
 
 /// Everything that can become of a session, with its name.
-const CHANGES: [(SessionChange, &str); 13] = [
+const CHANGES: [(SessionChange, &str); 14] = [
     (SessionChange::Refreshed, "refreshed"),
-    (SessionChange::Gateways, "gateways"),
+    (SessionChange::GatewayGained, "gateway_gained"),
+    (SessionChange::GatewayLost, "gateway_lost"),
     (SessionChange::Ended(EndReason::LoggedOut), "logged_out"),
     (SessionChange::Ended(EndReason::Replaced), "replaced"),
     (SessionChange::Ended(EndReason::PasswordChanged), "password_changed"),
@@ -63,7 +66,7 @@ const CHANGES: [(SessionChange, &str); 13] = [
 ];
 
 impl SessionChange {
-    /// Its name: `refreshed`, `gateways`, or why the session ended, such as `logged_out`.
+    /// Its name: `refreshed`, `gateway_lost`, or why the session ended, such as `logged_out`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         CHANGES.iter().find(|(change, _)| *change == self).map_or("", |(_, name)| name)

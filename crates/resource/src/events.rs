@@ -175,7 +175,7 @@ fn written(event: SessionEvent) -> Event {
     let (name, reason) = match event.change {
         SessionChange::Refreshed => ("refreshed", None),
         SessionChange::Ended(_) => ("ended", Some(event.change.as_str())),
-        SessionChange::Gateways => ("changed", Some(event.change.as_str())),
+        SessionChange::GatewayGained | SessionChange::GatewayLost => ("changed", Some(event.change.as_str())),
         SessionChange::Other => ("changed", None),
     };
     let told = Told {

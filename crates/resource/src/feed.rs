@@ -117,8 +117,8 @@ impl Feed {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub async fn follow_to_the_end(&self, after: i64) -> Result<Follower, StoreError> {
-        Ok(Follower { to_the_end: true, ..self.follow(Some(after)).await? })
+    pub async fn follow_to_the_end(&self, after: Option<i64>) -> Result<Follower, StoreError> {
+        Ok(Follower { to_the_end: true, ..self.follow(after).await? })
     }
 }
 

@@ -94,12 +94,14 @@ impl Keeper {
         }
     }
 
-    /// Events are taken up where they were left, also by another node or before a restart. Where nothing is known of that, everybody is
-    /// thrown out once.
+    /// Events are taken up where they were left, also by another node or before a restart.
     async fn follow(&mut self) -> Result<(), StoreError> {
         let follower = format!("rabbitmq {}", self.management.url());
         self.told = self.core.told_up_to(&follower).await?;
-        let mut news = self.feed.follow_to_the_end(self.told.unwrap_or(-1)).await?;
+        let mut news = self.feed.follow_to_the_end(self.told).await?;
+        if self.told.is_none() {
+            self.core.note_told(&follower, news.cursor()).await?;
+        }
         loop {
             let goes_on = tokio::select! {
                 goes_on = news.wait() => goes_on,
@@ -251,10 +253,10 @@ impl Keeper {
 impl Owed {
     fn note(&mut self, event: &SessionEvent) {
         let sweep_at = match event.change {
-            // What was granted stays so.
-            SessionChange::Refreshed => return,
+            // What was granted stays so, and what was denied is asked anew.
+            SessionChange::Refreshed | SessionChange::GatewayGained => return,
             SessionChange::Ended(_) => Instant::now() + SOON,
-            SessionChange::Gateways | SessionChange::Other => Instant::now(),
+            SessionChange::GatewayLost | SessionChange::Other => Instant::now(),
         };
         let name = user_name(event.apikey.as_str(), event.audience.id());
         self.sweep_at = if self.subscribers.is_empty() { sweep_at } else { self.sweep_at.min(sweep_at) };

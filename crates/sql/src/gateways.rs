@@ -1,7 +1,7 @@
 //! Gateways and their binding.
 
 use account::store::{InsertError, Page};
-use account::{AccountNumber, AppVersion, Gateway, Guid, Identity, Serial, StoreError, Timestamp};
+use account::{AccountNumber, AppVersion, Gateway, Guid, Identity, Serial, SessionChange, StoreError, Timestamp};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
@@ -149,7 +149,7 @@ pub(crate) async fn bind_free(
     let done = update.bind(account.0).bind(serial.as_str()).execute(&mut *connection).await.map_err(failed)?;
     let bound = done.rows_affected() > 0;
     if bound {
-        session_events::note_gateways(connection, account, now).await?;
+        session_events::note_gateway(connection, account, SessionChange::GatewayGained, now).await?;
     }
     Ok(bound)
 }
@@ -168,9 +168,8 @@ pub(crate) async fn rebind(
     let update = sqlx::query("UPDATE gateways SET account = $1 WHERE serial = $2 AND account = $3");
     let update = update.bind(to.0).bind(serial.as_str()).bind(from.0);
     if there && update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0 {
-        for account in [from, to] {
-            session_events::note_gateways(&mut transaction, account, now).await?;
-        }
+        session_events::note_gateway(&mut transaction, from, SessionChange::GatewayLost, now).await?;
+        session_events::note_gateway(&mut transaction, to, SessionChange::GatewayGained, now).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(true)
     } else {
@@ -194,7 +193,7 @@ pub(crate) async fn unbind(
     let done = update.bind(serial.as_str()).bind(owner).execute(&mut *transaction).await.map_err(failed)?;
     let unbound = done.rows_affected() > 0;
     if unbound {
-        session_events::note_gateways(&mut transaction, AccountNumber(owner), now).await?;
+        session_events::note_gateway(&mut transaction, AccountNumber(owner), SessionChange::GatewayLost, now).await?;
     }
     transaction.commit().await.map_err(failed)?;
     Ok(unbound)

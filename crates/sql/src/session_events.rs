@@ -75,15 +75,16 @@ pub(crate) async fn note_refresh(connection: &mut AnyConnection, session: &Sessi
     note(connection, suffix, Which::One(&session.id), SessionChange::Refreshed, now).await.map(drop)
 }
 
-/// Notes that the sessions of an account have other gateways than before. Its revision was counted up for it in this transaction.
-pub(crate) async fn note_gateways(
+/// Notes that the account of some sessions has gained or lost a gateway. Its revision was counted up for it in this transaction.
+pub(crate) async fn note_gateway(
     connection: &mut AnyConnection,
     account: AccountNumber,
+    what: SessionChange,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // Each such change has a revision of its own.
-    let suffix = "'.gateways.' || CAST(accounts.revision AS TEXT)";
-    note(connection, suffix, Which::OfAccount(account), SessionChange::Gateways, now).await.map(drop)
+    let suffix = "'.gateway.' || CAST(accounts.revision AS TEXT)";
+    note(connection, suffix, Which::OfAccount(account), what, now).await.map(drop)
 }
 
 async fn note(

@@ -220,33 +220,35 @@ pub async fn refreshes_are_events(store: AnyStore) {
 }
 
 pub async fn gateways_gained_and_lost_are_events(store: AnyStore) {
+    const GAINED: SessionChange = SessionChange::GatewayGained;
+    const LOST: SessionChange = SessionChange::GatewayLost;
     let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
     add_gateways(&store, &["one", "two"]).await;
     let annas = [log_in(&store, &anna, at_phone("one")).await.session, log_in(&store, &anna, at_phone("two")).await.session];
     let bens = [log_in(&store, &ben, at_phone("one")).await.session];
     let (mut seen, one) = (0, serial("one"));
-    let changed = |sessions: &[Session], account: &Account, at| -> Vec<SessionEvent> {
-        let event = |session| SessionEvent { change: SessionChange::Gateways, ..ended(session, account, EndReason::Revoked, at) };
+    let changed = |sessions: &[Session], account: &Account, change, at| -> Vec<SessionEvent> {
+        let event = |session| SessionEvent { change, ..ended(session, account, EndReason::Revoked, at) };
         sessions.iter().map(event).collect()
     };
     assert!(store.bind(&one, anna.number, later(1)).await.unwrap());
-    assert_events(&store, &mut seen, &changed(&annas, &anna, later(1)), "bound").await;
+    assert_events(&store, &mut seen, &changed(&annas, &anna, GAINED, later(1)), "bound").await;
     assert!(!store.bind(&one, ben.number, later(2)).await.unwrap());
     assert!(!store.unbind(&one, Some(ben.number), later(2)).await.unwrap());
     assert!(!store.rebind(&one, ben.number, anna.number, later(2)).await.unwrap());
     assert_events(&store, &mut seen, &[], "nothing has changed").await;
     assert!(store.rebind(&one, anna.number, ben.number, later(3)).await.unwrap());
-    let both = [changed(&annas, &anna, later(3)), changed(&bens, &ben, later(3))].concat();
+    let both = [changed(&annas, &anna, LOST, later(3)), changed(&bens, &ben, GAINED, later(3))].concat();
     assert_events(&store, &mut seen, &both, "one has lost it, the other has gained it").await;
     // At the same time as the one before: it is an event of its own.
     assert!(store.unbind(&one, None, later(3)).await.unwrap());
-    assert_events(&store, &mut seen, &changed(&bens, &ben, later(3)), "unbound").await;
+    assert_events(&store, &mut seen, &changed(&bens, &ben, LOST, later(3)), "unbound").await;
 
     let (session, two) = (a_session(anna.number, at_phone("three"), later(4)), serial("two"));
     let known = reread(&store, anna.number).await;
     let login = LoginCommit { bind: Some(&two), ..commit(&session, known.revision) };
     assert!(store.commit_login(login).await.unwrap().done().is_some());
-    assert_events(&store, &mut seen, &changed(&annas, &anna, later(4)), "bound by a login elsewhere").await;
+    assert_events(&store, &mut seen, &changed(&annas, &anna, GAINED, later(4)), "bound by a login elsewhere").await;
 }
 
 pub async fn followers_are_remembered(store: AnyStore) {
