@@ -20,6 +20,7 @@ use crate::support::guard::{Guard, read};
 use crate::support::ports::free_port;
 use crate::support::server::Lines;
 use crate::support::{Fantem, Server, client};
+use crate::watching::until;
 
 const PHONE: &str = "+8613123456789";
 
@@ -77,7 +78,7 @@ impl Reached {
 /// An API that lets everybody in, and a proxy in front of it that does not.
 struct Behind {
     process: Child,
-    _folder: TempDir,
+    folder: TempDir,
     url: String,
     reached: Arc<Mutex<Vec<Reached>>>,
 }
@@ -116,7 +117,9 @@ impl Behind {
                 let text = adapted("nginx.conf", server, &api, &front);
                 let paths = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"].map(|name| format!("{name}_temp_path {name};"));
                 // Where the test can write.
-                let text = text.replace("http {\n", &format!("http {{\n    access_log off;\n    {}\n", paths.join(" ")));
+                assert!(text.contains("/var/log/nginx/access.log"));
+                let text =
+                    text.replace("/var/log/nginx/", "").replace("http {\n", &format!("http {{\n    {}\n", paths.join(" ")));
                 fs::write(folder.path().join("nginx.conf"), text).unwrap();
                 let mut command = Command::new("nginx");
                 command.args(["-e", "stderr", "-c", "nginx.conf", "-p"]).arg(folder.path());
@@ -135,7 +138,7 @@ impl Behind {
         command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let mut process = command.spawn().expect("nginx and caddy are installed by ./test");
         Lines::follow(process.stderr.take().unwrap()).wait_for(|line| line.contains(ready));
-        Self { process, _folder: folder, url: format!("http://{front}"), reached }
+        Self { process, folder, url: format!("http://{front}"), reached }
     }
 
     fn get(&self) -> RequestBuilder {
@@ -185,6 +188,11 @@ async fn who_may_passes(proxy: Proxy) {
     assert_eq!(reached.identity(), expected(&aat).await);
     assert_eq!(reached.identity().len(), 10);
     assert!(!reached.headers.contains_key("cookie"), "the API needs no token");
+    if proxy == Proxy::Nginx {
+        let log = async || fs::read_to_string(behind.folder.path().join("access.log")).unwrap();
+        let log = until(log, |log| log.lines().count() >= 2).await;
+        assert!(log.contains("GET /things") && !log.contains("id=1"), "{log}");
+    }
 
     let body = vec![7_u8; 100_000];
     let reached = behind.passes(client().put(&behind.url).bearer_auth(&at).body(body.clone())).await;
@@ -210,8 +218,11 @@ async fn who_may_not_is_told_in_the_dialects_words(proxy: Proxy) {
     for (request, what) in bearer {
         assert_eq!(behind.is_refused(request).await, (401, unknown.clone()), "{what}");
     }
-    let cookie = behind.get().header("cookie", "aat=00000000000000000000000000000000");
-    assert_eq!(behind.is_refused(cookie).await, (401, json!({ "code": "2001", "note": "token无效", "data": null })));
+    for token in ["00000000000000000000000000000000", &at] {
+        let cookie = behind.get().header("cookie", format!("aat={token}"));
+        let refused = (401, json!({ "code": "2001", "note": "token无效", "data": null }));
+        assert_eq!(behind.is_refused(cookie).await, refused, "unknown, or an application's, which is no cookie");
+    }
 
     behind.passes(behind.get().bearer_auth(&at)).await;
     server.change_database("UPDATE sessions SET access_expires_at = 1").await;
@@ -222,6 +233,12 @@ async fn who_may_not_is_told_in_the_dialects_words(proxy: Proxy) {
     assert_eq!(behind.is_refused(behind.get().bearer_auth(&at)).await, (401, unknown));
 
     server.operate(&["app", "enable", APPID]);
+    let at = ewelink_token(&server).await;
+    behind.passes(behind.get().bearer_auth(&at)).await;
+    server.operate(&["account", "disable", PHONE]);
+    assert_eq!(behind.is_refused(behind.get().bearer_auth(&at)).await, (401, json!({ "error": 401 })), "its account is disabled");
+
+    server.operate(&["account", "enable", PHONE]);
     let at = ewelink_token(&server).await;
     let rename = async |from: &str, to: &str| {
         let database = server.database().await;
@@ -256,7 +273,13 @@ async fn nobody_says_who_they_are(proxy: Proxy) {
             let forged = behind.get().bearer_auth(&at).header(spelling(name), "forged").header(spelling(name), "twice");
             assert_eq!(behind.passes(forged).await.identity(), known, "{}", spelling(name));
         }
+        // Named as what concerns this connection alone (RFC 9110 §7.6.1).
+        let hidden = behind.get().bearer_auth(&at).header("connection", format!("close, {name}"));
+        assert_eq!(behind.passes(hidden).await.identity(), known, "{name}");
     }
+    let all = IDENTITY.map(|(name, _)| name).join(", ");
+    let hidden = behind.get().bearer_auth(&at).header("connection", all).header(IDENTITY[0].0, "forged");
+    assert_eq!(behind.passes(hidden).await.identity(), known);
 }
 
 #[tokio::test(flavor = "multi_thread")]

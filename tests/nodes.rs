@@ -244,6 +244,31 @@ async fn a_session_ended_on_one_is_told_on_all() {
     }
 }
 
+/// A follower that loses its node goes on at another one, and misses nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_goes_on_at_another_node() {
+    let nodes: [Server; 2] = nodes("follower");
+    let guards = nodes.each_ref().map(Guard::new);
+    let mut last = guards[0].follow(None).await.next().await.id;
+    let (mut expected, mut heard) = (Vec::new(), Vec::new());
+    for time in 0..6 {
+        let (guard, app) = (&guards[time % 2], App::new(&nodes[(time + 1) % 2]));
+        let mut events = guard.follow(Some(&last)).await;
+        for _ in 0..2 {
+            let at = log_in(&app).await.text("/at");
+            expected.push(guard.introspect(&at).await["sid"].clone());
+            app.v2_as(&at, Method::DELETE, "/v2/user/logout", Value::Null).await;
+        }
+        // It goes away with the second one unheard.
+        while heard.last() != Some(&expected[time * 2]) {
+            let event = events.next().await;
+            heard.push(event.data["sid"].clone());
+            last = event.id;
+        }
+    }
+    assert_eq!(heard[..], expected[..heard.len()]);
+}
+
 /// Every node must have the same master key, and is told so before it does anything.
 #[test]
 fn a_node_without_the_key_does_not_start() {

@@ -171,6 +171,8 @@ async fn only_resource_servers_may_ask() {
     let in_form = |id: &str, secret: &str| form(&format!("{token}&client_id={id}&client_secret={secret}"));
     assert_eq!(read(own()).await.1["active"], true);
     assert_eq!(read(in_form(&guard.id, &guard.secret)).await.1["active"], true);
+    let same_id = form(&format!("{token}&client_id={}", guard.id)).basic_auth(&guard.id, Some(&guard.secret));
+    assert_eq!(read(same_id).await.1["active"], true);
 
     let nobody: [(RequestBuilder, &str); 11] = [
         (form(&token), "nobody"),
@@ -189,7 +191,10 @@ async fn only_resource_servers_may_ask() {
         refused(request, 401, "invalid_client", what).await;
     }
     let header = own().build().unwrap().headers()["authorization"].clone();
-    let malformed: [(RequestBuilder, &str); 8] = [
+    let not_text = || form(&format!("{token}&client_id={}&client_secret={}", guard.id, guard.secret));
+    let malformed: [(RequestBuilder, &str); 10] = [
+        (not_text().header("authorization", b"Basic \xff\xfe".as_slice()), "both ways, one of them no text"),
+        (form(&format!("{token}&client_id={}", other.id)).basic_auth(&guard.id, Some(&guard.secret)), "another's id in the form"),
         (in_form(&guard.id, &guard.secret).basic_auth(&guard.id, Some(&guard.secret)), "both ways"),
         (own().header("authorization", header.clone()), "two headers"),
         (form("").basic_auth(&guard.id, Some(&guard.secret)), "no token"),
@@ -298,8 +303,27 @@ async fn ended_sessions_are_told_as_they_end() {
     assert_eq!(event.id, (id + 1).to_string());
 }
 
+/// A node of a newer version notes what this one does not know yet.
 #[tokio::test(flavor = "multi_thread")]
-async fn every_way_to_end_a_session_is_told() {
+async fn what_a_newer_version_notes_is_told_as_a_change() {
+    let server = Server::dev();
+    let (guard, app) = (Guard::new(&server), App::new(&server));
+    let mut events = guard.follow(None).await;
+    let start = events.next().await.id;
+    drop(events);
+    let first = guard.introspect(&log_in(&app).await.0).await;
+    let second = guard.introspect(&log_in(&app).await.0).await;
+    server.change_database("UPDATE session_events SET what = 'of the future'").await;
+    log_in(&app).await;
+    let mut events = guard.follow(Some(&start)).await;
+    let event = events.next().await;
+    assert_eq!((event.name.as_str(), &event.data["sid"], event.data.get("reason")), ("changed", &first["sid"], None));
+    let event = events.next().await;
+    assert_eq!((event.name.as_str(), &event.data["sid"]), ("ended", &second["sid"]), "the stream goes on behind it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_that_becomes_of_sessions_is_told() {
     let server = Server::dev();
     let (guard, app) = (Guard::new(&server), App::new(&server));
     let fantem = Fantem::new(&server);
@@ -342,6 +366,11 @@ async fn every_way_to_end_a_session_is_told() {
 
     let token = fantem.login(&[]).await.text("/data/accountToken");
     let session = sid(&token).await;
+    server.operate(&["cube", "unbind", CUBE]);
+    expect(&session, "gateway_lost").await;
+    assert_eq!(guard.introspect(&token).await["gateways"], json!([]));
+    server.operate(&["cube", "bind", CUBE, "apilogin"]);
+    expect(&session, "gateway_gained").await;
     server.operate(&["account", "disable", "apilogin"]);
     expect(&session, "account_disabled").await;
 }
@@ -398,19 +427,37 @@ async fn followers_are_refused_and_sent_away() {
         assert_eq!(guard.try_follow(Some(id)).await.status(), 400, "{id:?}");
     }
     assert_eq!(guard.post("/sessions/events").send().await.unwrap().status(), 405);
+    // One leaves room for others, and all together leave room for the server's other work.
+    let guards = [guard.clone(), Guard::new(&server), Guard::new(&server), Guard::new(&server)];
+    let crowded = async |guard: &Guard| {
+        let crowded = guard.try_follow(None).await;
+        assert_eq!((crowded.status().as_u16(), &crowded.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    };
     let mut following = Vec::new();
-    for _ in 0..64 {
-        following.push(guard.follow(None).await);
+    for guard in &guards {
+        for _ in 0..16 {
+            following.push(guard.follow(None).await);
+        }
+        crowded(guard).await;
     }
-    let crowded = guard.try_follow(None).await;
-    assert_eq!((crowded.status().as_u16(), &crowded.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    crowded(&Guard::new(&server)).await;
     drop(following);
 
     let mut events = guard.follow(None).await;
     events.next().await;
     events.heartbeat().await;
-    server.operate(&["resource", "rotate", &guard.id]);
+    let rotate = |more: &[&str]| {
+        let made = server.operate(&[&["resource", "rotate", &guard.id], more].concat());
+        guard.with_secret(made["secret"].as_str().unwrap())
+    };
+    let newer = rotate(&[]);
     assert!(events.try_next().await.is_none(), "its secret is not good any more");
+    rotate(&["--overlap", "10"]);
+    let mut events = newer.follow(None).await;
+    events.next().await;
+    events.heartbeat().await;
+    server.change_database("UPDATE resource_servers SET previous_until = 1").await;
+    assert!(events.try_next().await.is_none(), "it came with the old one, whose time is up");
 }
 
 #[tokio::test(flavor = "multi_thread")]

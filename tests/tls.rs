@@ -23,13 +23,23 @@ use crate::support::server::{refuse, run};
 use crate::support::tls::{Authority, Connection, Home, Pair};
 use crate::support::{Ewelink, Server};
 
-/// `hearthgate serve` over HTTPS, on a data folder with `dev`'s sample data, with the first certificate.
+/// `hearthgate serve` with the documented configuration, on a data folder with `dev`'s sample data, with the first certificate.
 fn serve(authority: &Authority, settings: &[(&str, &str)]) -> (Server, Home) {
     let folder = Server::dev().stop();
     let home = Home::new(folder.path(), &authority.issue(1));
-    let (cert, key) = (home.cert(), home.key());
-    let arguments = ["--https", "127.0.0.1:0", "--cert", cert.to_str().unwrap(), "--key", key.to_str().unwrap()];
-    (Server::serve(folder, &arguments, settings), home)
+    let mut text = include_str!("../docs/integrate/tls.toml").to_owned();
+    for (documented, here) in [
+        ("[::]:443", "127.0.0.1:0".to_owned()),
+        ("/etc/hearthgate/cert.pem", home.cert().display().to_string()),
+        ("/etc/hearthgate/key.pem", home.key().display().to_string()),
+    ] {
+        assert!(text.contains(documented), "{documented}");
+        text = text.replace(documented, &here);
+    }
+    let file = folder.path().join("tls.toml");
+    fs::write(&file, text).unwrap();
+    let settings = [&[("HEARTHGATE_CONFIG", file.to_str().unwrap())], settings].concat();
+    (Server::serve(folder, &[], &settings), home)
 }
 
 fn address(server: &Server) -> String {
@@ -311,6 +321,19 @@ async fn it_listens_at_every_address() {
         }
     }
     assert_eq!(answered, 5, "{line}");
+}
+
+/// Whoever says that plain HTTP is safe where it is gets it.
+#[tokio::test]
+async fn plain_http_beyond_the_loopback_must_be_asked_for() {
+    let folder = Arc::new(TempDir::new().unwrap());
+    let allowed = [("HEARTHGATE_LISTEN__ALLOW_PLAIN_HTTP", "true"), ("HEARTHGATE_LISTEN__METRICS", "0.0.0.0:0")];
+    let server = Server::serve(folder, &["--http", "0.0.0.0:0"], &allowed);
+    for (url, path) in [(&server.http, "/health/live"), (&server.metrics, "/metrics")] {
+        let port = url.strip_prefix("http://0.0.0.0:").unwrap();
+        let answer = crate::support::client().get(format!("http://127.0.0.1:{port}{path}")).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "{path}");
+    }
 }
 
 #[test]

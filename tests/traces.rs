@@ -139,6 +139,7 @@ async fn a_broken_collector_is_in_nobodys_way() {
     failing_sink.is_now(Mood::Fails);
     let nowhere = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for endpoint in [hanging, failing, format!("http://{nowhere}/v1/traces")] {
+        let endpoint = format!("{endpoint}?key=hush");
         let mut server = traced(&endpoint, &[]);
         let ewelink = Ewelink::new(&server);
         for _ in 0..50 {
@@ -151,6 +152,7 @@ async fn a_broken_collector_is_in_nobodys_way() {
         assert!(server.wait().success());
         // Two for the last batch, the rest for a busy machine.
         assert!(begun.elapsed() < Duration::from_secs(10), "it took {:?} to stop", begun.elapsed());
+        assert!(!server.log.all().iter().any(|line| line.contains("hush")), "a key in a URL is nobody's business");
         let complaints = server.log.all().iter().filter(|line| line.contains("the collector of traces takes none")).count();
         assert_eq!(complaints, 1);
     }

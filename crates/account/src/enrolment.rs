@@ -193,7 +193,7 @@ impl Core {
     /// # Errors
     /// [`BindError`].
     pub async fn bind(&self, gateway: &Serial, account: AccountNumber) -> Result<(), BindError> {
-        if self.store.bind(gateway, account).await? {
+        if self.store.bind(gateway, account, self.clock.now()).await? {
             return Ok(());
         }
         match self.store.gateway(gateway).await? {
@@ -208,7 +208,7 @@ impl Core {
     /// # Errors
     /// [`BindError`].
     pub async fn unbind(&self, gateway: &Serial, account: Option<AccountNumber>) -> Result<(), BindError> {
-        if self.store.unbind(gateway, account).await? {
+        if self.store.unbind(gateway, account, self.clock.now()).await? {
             return Ok(());
         }
         match self.store.gateway(gateway).await? {
@@ -223,7 +223,8 @@ impl Core {
     /// # Errors
     /// [`BindError`].
     pub async fn rebind(&self, gateway: &Serial, from: AccountNumber, to: AccountNumber) -> Result<(), BindError> {
-        if self.store.rebind(gateway, from, to).await? { Ok(()) } else { Err(BindError::Taken) }
+        let moved = self.store.rebind(gateway, from, to, self.clock.now()).await?;
+        if moved { Ok(()) } else { Err(BindError::Taken) }
     }
 }
 

@@ -390,7 +390,7 @@ impl Core {
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Bound`], [`OperatorError::Store`].
     pub async fn bind_gateway(&self, gateway: &Serial, account: AccountNumber) -> Result<(), OperatorError> {
-        if self.store.bind(gateway, account).await? {
+        if self.store.bind(gateway, account, self.clock.now()).await? {
             return Ok(());
         }
         match self.gateway(gateway).await?.account {
@@ -405,7 +405,7 @@ impl Core {
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Store`].
     pub async fn unbind_gateway(&self, gateway: &Serial) -> Result<(), OperatorError> {
-        if !self.store.unbind(gateway, None).await? {
+        if !self.store.unbind(gateway, None, self.clock.now()).await? {
             self.gateway(gateway).await?;
         }
         Ok(())

@@ -51,9 +51,9 @@ pub struct ResourceServer {
 }
 
 impl ResourceServer {
-    /// Whether `secret` is its secret, compared in constant time.
-    fn knows(&self, secret: &str, now: Timestamp) -> bool {
-        let presented = TokenHash::of(secret);
+    /// Whether it is its secret, or the one before while that is good, whose hash was presented; compared in constant time.
+    #[must_use]
+    pub fn knows(&self, presented: &TokenHash, now: Timestamp) -> bool {
         let is = |hash: &TokenHash| hash.as_str().as_bytes().ct_eq(presented.as_str().as_bytes());
         let current = is(&self.secret);
         let previous = self.previous.as_ref().filter(|(_, until)| now < *until).map_or(0.into(), |(hash, _)| is(hash));
@@ -110,7 +110,7 @@ impl Core {
             Err(_) => None,
         };
         let wrong = match server {
-            Some(server) if !server.knows(secret, self.clock.now()) => ResourceServerError::Secret,
+            Some(server) if !server.knows(&TokenHash::of(secret), self.clock.now()) => ResourceServerError::Secret,
             Some(server) if server.enabled => return Ok(server),
             Some(_) => return Err(ResourceServerError::Disabled),
             None => ResourceServerError::Unknown,
@@ -143,6 +143,14 @@ impl Core {
         found.retain(|holder| now < holder.session.access_expires_at);
         // An application and a device of one name cannot be told apart.
         Ok(found.pop().filter(|_| found.is_empty()))
+    }
+
+    /// Finds the sessions of the account with this `apikey` at an application or device, also while they are to be refreshed.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn holders_at(&self, apikey: &str, audience: &str) -> Result<Vec<Holder>, StoreError> {
+        self.store.holders_at(apikey, audience).await
     }
 
     /// Finds who holds each of these access tokens; `None` for one that is not good. A disabled account or application has no sessions.

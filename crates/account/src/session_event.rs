@@ -4,16 +4,22 @@ use crate::account::{AccountNumber, ApiKey, ObjectId};
 use crate::core::Core;
 use crate::session::Audience;
 use crate::store::StoreError;
-use crate::text::Malformed;
 use crate::time::Timestamp;
 
-/// What became of a session. Either way the access token that it had is not good any more.
+/// What became of a session. Whatever it is, what was known of the session before is out of date.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SessionChange {
     /// It goes on with new tokens.
     Refreshed,
+    /// It goes on, and its account has gained a gateway.
+    GatewayGained,
+    /// It goes on, but its account has lost a gateway.
+    GatewayLost,
     /// It ended.
     Ended(EndReason),
+    /// What a newer version of this server has noted, of which this one knows only that it happened. Nothing that is remembered of the
+    /// session is to be relied on.
+    Other,
 }
 
 /// Why a session ended.
@@ -42,8 +48,10 @@ pub enum EndReason {
 }
 
 /// Everything that can become of a session, with its name.
-const CHANGES: [(SessionChange, &str); 11] = [
+const CHANGES: [(SessionChange, &str); 14] = [
     (SessionChange::Refreshed, "refreshed"),
+    (SessionChange::GatewayGained, "gateway_gained"),
+    (SessionChange::GatewayLost, "gateway_lost"),
     (SessionChange::Ended(EndReason::LoggedOut), "logged_out"),
     (SessionChange::Ended(EndReason::Replaced), "replaced"),
     (SessionChange::Ended(EndReason::PasswordChanged), "password_changed"),
@@ -54,22 +62,20 @@ const CHANGES: [(SessionChange, &str); 11] = [
     (SessionChange::Ended(EndReason::ApplicationDisabled), "application_disabled"),
     (SessionChange::Ended(EndReason::DeviceReplaced), "device_replaced"),
     (SessionChange::Ended(EndReason::Revoked), "revoked"),
+    (SessionChange::Other, "other"),
 ];
 
 impl SessionChange {
-    /// Its name: `refreshed`, or why the session ended, such as `logged_out`.
+    /// Its name: `refreshed`, `gateway_lost`, or why the session ended, such as `logged_out`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         CHANGES.iter().find(|(change, _)| *change == self).map_or("", |(_, name)| name)
     }
-}
 
-impl std::str::FromStr for SessionChange {
-    type Err = Malformed;
-
-    fn from_str(text: &str) -> Result<Self, Malformed> {
-        let known = CHANGES.iter().find(|(_, name)| *name == text);
-        known.map(|(change, _)| *change).ok_or(Malformed("is nothing that becomes of a session"))
+    /// What is called so. Versions follow one another while nodes run: a name that is not known is a newer one's.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        CHANGES.iter().find(|(_, known)| *known == name).map_or(Self::Other, |(change, _)| *change)
     }
 }
 
@@ -115,6 +121,22 @@ impl Core {
     pub async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
         self.store.session_events(after, limit).await
     }
+
+    /// Up to which event this follower has done what it does about them; `None` for one that has done nothing yet.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn told_up_to(&self, follower: &str) -> Result<Option<i64>, StoreError> {
+        self.store.told_up_to(follower).await
+    }
+
+    /// Remembers up to which event this follower has done what it does about them.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn note_told(&self, follower: &str, sequence: i64) -> Result<(), StoreError> {
+        self.store.note_told(follower, sequence).await
+    }
 }
 
 #[cfg(test)]
@@ -124,9 +146,9 @@ mod tests {
     #[test]
     fn names_are_read_back() {
         for (change, name) in CHANGES {
-            assert_eq!(name.parse(), Ok(change));
+            assert_eq!(SessionChange::named(name), change);
             assert_eq!(change.as_str(), name);
         }
-        assert!("ended".parse::<SessionChange>().is_err());
+        assert_eq!(SessionChange::named("what nobody has thought of yet"), SessionChange::Other);
     }
 }

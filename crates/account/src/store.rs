@@ -349,8 +349,8 @@ pub struct Page<K> {
 
 /// Where accounts, applications, devices and sessions are kept.
 ///
-/// An operation that returns `Ok` is durable. One that ends a session or gives it new tokens notes that in the same transaction, as a
-/// [`SessionEvent`] that is still to be numbered. Where one returns `bool`, it says whether the row it was to change exists.
+/// An operation that returns `Ok` is durable. One that ends a session, gives it new tokens, or gives its account another gateway or takes
+/// one away, notes that in the same transaction, as a [`SessionEvent`] that is still to be numbered. Where one returns `bool`, it says whether the row it was to change exists.
 #[async_trait]
 pub trait Store: Send + Sync {
     /// Remembers the master key's fingerprint at the first call, and returns the one that is remembered.
@@ -444,11 +444,11 @@ pub trait Store: Send + Sync {
     /// Sets the lowest version of an app that may log in with a gateway; `None` allows every version.
     async fn set_min_app_version(&self, serial: &Serial, version: Option<&AppVersion>) -> Result<bool, StoreError>;
     /// Binds a gateway that is free to an account. `false` when there is no such gateway or account, or it is not free.
-    async fn bind(&self, serial: &Serial, account: AccountNumber) -> Result<bool, StoreError>;
+    async fn bind(&self, serial: &Serial, account: AccountNumber, now: Timestamp) -> Result<bool, StoreError>;
     /// Frees a gateway from an account, or from whichever has it. `false` when there is no such gateway, or it is not that account's.
-    async fn unbind(&self, serial: &Serial, account: Option<AccountNumber>) -> Result<bool, StoreError>;
+    async fn unbind(&self, serial: &Serial, account: Option<AccountNumber>, now: Timestamp) -> Result<bool, StoreError>;
     /// Moves a gateway from one account to another. `false` when it is not the first one's, or there is no second one.
-    async fn rebind(&self, serial: &Serial, from: AccountNumber, to: AccountNumber) -> Result<bool, StoreError>;
+    async fn rebind(&self, serial: &Serial, from: AccountNumber, to: AccountNumber, now: Timestamp) -> Result<bool, StoreError>;
     /// Finds a gateway by its guid.
     async fn gateway_by_guid(&self, guid: &Guid) -> Result<Option<Gateway>, StoreError>;
     /// Finds the gateways that have this serial number or any part of this identity.
@@ -481,6 +481,10 @@ pub trait Store: Send + Sync {
     async fn number_events(&self) -> Result<i64, StoreError>;
     /// The first events after this number, in order, at most `limit`.
     async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError>;
+    /// The event that was noted last of a follower.
+    async fn told_up_to(&self, follower: &str) -> Result<Option<i64>, StoreError>;
+    /// Notes the last event that a follower was told, whether it is newer than the one before or not.
+    async fn note_told(&self, follower: &str, sequence: i64) -> Result<(), StoreError>;
 
     /// Makes a code or link valid and queues the message that carries it, unless the address has got too many.
     async fn mail(&self, mailing: Mailing<'_>) -> Result<Mailed, StoreError>;

@@ -1,6 +1,7 @@
 //! Who asks: a resource server's id and secret, by HTTP Basic or in the form (RFC 6749 §2.3.1).
 
-use account::ResourceServer;
+use account::{ResourceServer, TokenHash};
+use axum::http::header::AUTHORIZATION;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
@@ -20,25 +21,39 @@ struct Credentials {
     secret: SecretString,
 }
 
+/// Which resource server asks.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub server: ResourceServer,
+    /// The secret that it came with.
+    pub secret: TokenHash,
+}
+
 impl Service {
     /// Finds out which resource server asks. `form` is the body, where the call has one.
-    pub async fn caller(&self, incoming: &Incoming, form: Option<&Form>) -> Result<ResourceServer, Failure> {
+    pub async fn caller(&self, incoming: &Incoming, form: Option<&Form>) -> Result<Caller, Failure> {
         let Credentials { id, secret } = presented(incoming, form)?;
-        Ok(self.core.authenticate_resource_server(&id, secret.expose_secret(), &incoming.origin).await?)
+        let server = self.core.authenticate_resource_server(&id, secret.expose_secret(), &incoming.origin).await?;
+        Ok(Caller { server, secret: TokenHash::of(secret.expose_secret()) })
     }
 }
 
 /// Exactly one of the two ways must be used.
 fn presented(incoming: &Incoming, form: Option<&Form>) -> Result<Credentials, Failure> {
-    if incoming.headers().get_all(axum::http::header::AUTHORIZATION).iter().count() > 1 {
+    if incoming.headers().get_all(AUTHORIZATION).iter().count() > 1 {
         return Err(Failure::Malformed("there are two Authorization headers"));
     }
-    let in_form = form.and_then(|form| Some((form.get("client_id"), form.get("client_secret")?)));
-    match (&incoming.authorization, in_form) {
-        (Some(_), Some(_)) => Err(Failure::Malformed("credentials are given both in the Authorization header and in the form")),
-        (Some(header), None) => basic(header).ok_or(Failure::Nobody),
-        (None, Some((Some(id), secret))) => Ok(Credentials { id: id.to_owned(), secret: secret.into() }),
-        (None, _) => Err(Failure::Nobody),
+    let in_header = incoming.headers().contains_key(AUTHORIZATION);
+    let (id, secret) = form.map_or((None, None), |form| (form.get("client_id"), form.get("client_secret")));
+    match (in_header, id, secret) {
+        (true, _, Some(_)) => Err(Failure::Malformed("credentials are given both in the Authorization header and in the form")),
+        (true, id, None) => {
+            let credentials = incoming.authorization.as_deref().and_then(basic).ok_or(Failure::Nobody)?;
+            let same = id.is_none_or(|id| id == credentials.id);
+            same.then_some(credentials).ok_or(Failure::Malformed("the form's client_id is not that of the Authorization header"))
+        }
+        (false, Some(id), Some(secret)) => Ok(Credentials { id: id.to_owned(), secret: secret.into() }),
+        (false, ..) => Err(Failure::Nobody),
     }
     .and_then(|credentials| {
         let fits = credentials.id.len() <= LONGEST && credentials.secret.expose_secret().len() <= LONGEST;

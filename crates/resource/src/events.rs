@@ -1,10 +1,11 @@
 //! Session events as Server-Sent Events: a resource server that follows them may remember that a token is good.
 
+use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use account::{ResourceServer, SessionChange, SessionEvent};
+use account::{ResourceServerId, SessionChange, SessionEvent};
 use axum::extract::{Request, State};
 use axum::http::HeaderName;
 use axum::http::header::CACHE_CONTROL;
@@ -12,11 +13,11 @@ use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::{Stream, stream};
 use serde::Serialize;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 use wire::{Attempt, Incoming};
 
 use crate::Service;
+use crate::credentials::Caller;
 use crate::failure::Failure;
 use crate::feed::{Follower, News};
 
@@ -39,15 +40,58 @@ struct Told {
     at: i64,
 }
 
+/// How many streams there may be on one node, and for one resource server.
+const MOST: usize = 64;
+const MOST_OF_ONE: usize = 16;
+
+/// Who follows on this node, and how often.
+#[derive(Debug, Default)]
+pub(crate) struct Places(Mutex<HashMap<ResourceServerId, usize>>);
+
+/// A place among those who follow; free again when this is dropped.
+struct Place {
+    places: Arc<Places>,
+    server: ResourceServerId,
+}
+
+impl Places {
+    fn taken(&self) -> MutexGuard<'_, HashMap<ResourceServerId, usize>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One resource server leaves room for the others.
+    fn take(places: &Arc<Self>, server: &ResourceServerId) -> Option<Place> {
+        let mut taken = places.taken();
+        let own = taken.get(server).copied().unwrap_or_default();
+        if own >= MOST_OF_ONE || taken.values().sum::<usize>() >= MOST {
+            return None;
+        }
+        taken.insert(server.clone(), own + 1);
+        Some(Place { places: Arc::clone(places), server: server.clone() })
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut taken = self.places.taken();
+        let left = taken.get(&self.server).map_or(0, |own| own - 1);
+        if left == 0 {
+            taken.remove(&self.server);
+        } else {
+            taken.insert(self.server.clone(), left);
+        }
+    }
+}
+
 /// Somebody's stream.
 struct Line {
     service: Arc<Service>,
-    server: ResourceServer,
+    caller: Caller,
     follower: Follower,
     /// When it is looked again whether the resource server may follow.
     due: Instant,
     first: Option<Event>,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
 
 /// `GET /sessions/events`. `Last-Event-ID` says which event was the last that arrived.
@@ -67,17 +111,17 @@ async fn begin(service: &Arc<Service>, request: Request) -> Result<Line, Failure
     if incoming.query.is_some() {
         return Err(Failure::Malformed("the last event's id belongs in the header Last-Event-ID"));
     }
-    let server = service.caller(&incoming, None).await?;
+    let caller = service.caller(&incoming, None).await?;
     let after = match incoming.headers().contains_key(&LAST_EVENT_ID) {
         true => Some(last_event(&incoming).ok_or(Failure::Malformed("Last-Event-ID is no id of an event"))?),
         false => None,
     };
-    let place = Arc::clone(&service.places).try_acquire_owned().map_err(|_| Failure::Crowded)?;
+    let place = Places::take(&service.places, &caller.server.id).ok_or(Failure::Crowded)?;
     let follower = service.feed.follow(after).await?;
     // From here on, so that whoever reconnects before anything happened misses nothing.
     let first = after.is_none().then(|| named(follower.cursor(), "start"));
     let due = Instant::now() + HEARTBEAT;
-    Ok(Line { service: Arc::clone(service), server, follower, due, first, _place: place })
+    Ok(Line { service: Arc::clone(service), caller, follower, due, first, _place: place })
 }
 
 fn last_event(incoming: &Incoming) -> Option<i64> {
@@ -117,8 +161,9 @@ impl Line {
 
     /// Whether the resource server is still registered, enabled, and has the secret with which it came.
     async fn may_follow(&self) -> bool {
-        let now = self.service.core.resource_server(&self.server.id).await;
-        now.is_ok_and(|now| now.enabled && now.secret == self.server.secret)
+        let core = &self.service.core;
+        let known = core.resource_server(&self.caller.server.id).await;
+        known.is_ok_and(|known| known.enabled && known.knows(&self.caller.secret, core.clock().now()))
     }
 }
 
@@ -130,6 +175,8 @@ fn written(event: SessionEvent) -> Event {
     let (name, reason) = match event.change {
         SessionChange::Refreshed => ("refreshed", None),
         SessionChange::Ended(_) => ("ended", Some(event.change.as_str())),
+        SessionChange::GatewayGained | SessionChange::GatewayLost => ("changed", Some(event.change.as_str())),
+        SessionChange::Other => ("changed", None),
     };
     let told = Told {
         sid: event.session.into(),

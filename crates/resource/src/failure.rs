@@ -26,7 +26,7 @@ pub(crate) enum Failure {
     Client(#[from] ResourceServerError),
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("too many resource servers follow the events of this node")]
+    #[error("too many follow the events of this node already, or too many of this resource server's")]
     Crowded,
     #[error("the server failed")]
     Panicked,

@@ -28,6 +28,7 @@ pub struct Feed {
 struct Seen {
     newest: i64,
     stopped: bool,
+    finished: bool,
 }
 
 /// Something for whoever follows.
@@ -47,13 +48,15 @@ pub struct Follower {
     cursor: i64,
     read: VecDeque<SessionEvent>,
     missed: bool,
+    /// Whether it goes on when the feed is stopped, until it is finished.
+    to_the_end: bool,
 }
 
 impl Feed {
     /// A feed that finds nothing until it [runs](Self::run).
     #[must_use]
     pub fn new(core: Arc<Core>) -> Self {
-        Self { core, seen: watch::Sender::new(Seen { newest: 0, stopped: false }), wanted: Notify::new() }
+        Self { core, seen: watch::Sender::new(Seen { newest: 0, stopped: false, finished: false }), wanted: Notify::new() }
     }
 
     /// Looks for events, while anybody follows, until the task is ended.
@@ -73,15 +76,17 @@ impl Feed {
         }
     }
 
-    /// Whether it has been stopped.
-    #[must_use]
-    pub fn is_stopped(&self) -> bool {
-        self.seen.borrow().stopped
-    }
-
-    /// Ends everybody's following: no more news come.
+    /// Ends everybody's following but that of who follows [to the end](Self::follow_to_the_end).
     pub fn stop(&self) {
         self.seen.send_modify(|seen| seen.stopped = true);
+    }
+
+    /// Says that nothing more happens. Who follows to the end hears what has happened so far, and no more news come.
+    pub async fn finish(&self) {
+        if let Err(error) = self.look().await {
+            tracing::warn!(%error, "cannot look for the last session events");
+        }
+        self.seen.send_modify(|seen| (seen.stopped, seen.finished) = (true, true));
     }
 
     async fn look(&self) -> Result<i64, StoreError> {
@@ -105,7 +110,15 @@ impl Feed {
         // A number that nothing has yet is another store's, or this one's before it was restored.
         let missed = after.is_some_and(|after| !(0..=newest).contains(&after));
         let cursor = after.filter(|_| !missed).unwrap_or(newest);
-        Ok(Follower { core: Arc::clone(&self.core), seen, cursor, read: VecDeque::new(), missed })
+        Ok(Follower { core: Arc::clone(&self.core), seen, cursor, read: VecDeque::new(), missed, to_the_end: false })
+    }
+
+    /// The same for somebody who must hear everything, also what happens while the server stops.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn follow_to_the_end(&self, after: Option<i64>) -> Result<Follower, StoreError> {
+        Ok(Follower { to_the_end: true, ..self.follow(after).await? })
     }
 }
 
@@ -118,9 +131,11 @@ impl Follower {
 
     /// Waits until there is news. `false` when there will be none any more. May be abandoned.
     pub async fn wait(&mut self) -> bool {
-        let (cursor, pending) = (self.cursor, self.missed || !self.read.is_empty());
-        let waited = self.seen.wait_for(|seen| seen.stopped || pending || seen.newest > cursor).await;
-        waited.is_ok_and(|seen| !seen.stopped)
+        let (cursor, to_the_end, pending) = (self.cursor, self.to_the_end, self.missed || !self.read.is_empty());
+        let is_over = |seen: &Seen| seen.stopped && !to_the_end;
+        let is_news = |seen: &Seen| pending || seen.newest > cursor;
+        let waited = self.seen.wait_for(|seen| is_over(seen) || is_news(seen) || seen.finished).await;
+        waited.is_ok_and(|seen| is_news(&seen) && !is_over(&seen))
     }
 
     /// The next news, if there is one.

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use account::{Guid, Holder, TokenError};
+use account::{Audience, Guid, Holder, TokenError};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -53,7 +53,8 @@ pub(crate) async fn verify(State(service): State<Arc<Service>>, request: Request
         Carried::Bearer(_) | Carried::Nothing(_) => service.settings.refusals.bearer,
     };
     let found = match &carried {
-        Carried::Bearer(token) | Carried::Cookie(token) => holder(&service, token).await,
+        Carried::Bearer(token) => holder(&service, token).await,
+        Carried::Cookie(token) => holder(&service, token).await.and_then(on_a_device),
         Carried::Nothing(why) => {
             attempt.failed(why, false);
             return refused(refuse(&TokenError::Unknown));
@@ -78,7 +79,15 @@ async fn holder(service: &Service, token: &str) -> Result<Arc<Holder>, TokenErro
     service.core.token_holder(token).await
 }
 
-/// Finds the one access token of a request.
+/// Cookies are what devices send (`fantem` §1): an application's token is none there either.
+fn on_a_device(holder: Holder) -> Result<Holder, TokenError> {
+    match holder.session.audience {
+        Audience::Device(_) => Ok(holder),
+        Audience::Application(_) => Err(TokenError::Unknown),
+    }
+}
+
+/// Finds the one access token of a request. Other cookies are not looked at, whatever is in them, and an empty one is no token.
 fn carried(headers: &HeaderMap) -> Carried {
     let mut tokens = Vec::new();
     for value in headers.get_all(AUTHORIZATION) {
@@ -90,11 +99,11 @@ fn carried(headers: &HeaderMap) -> Carried {
         }
     }
     for line in headers.get_all(COOKIE) {
-        let Ok(line) = line.to_str() else { return Carried::Nothing("the cookies are not text") };
+        // A byte that is not text does not make another cookie of its neighbour.
+        let line = String::from_utf8_lossy(line.as_bytes());
         let pairs = line.split(';').filter_map(|pair| pair.trim().split_once('='));
-        for (_, token) in pairs.filter(|(name, _)| *name == TOKEN_COOKIE) {
-            tokens.push(Carried::Cookie(token.trim_matches('"').to_owned()));
-        }
+        let values = pairs.filter(|(name, _)| *name == TOKEN_COOKIE).map(|(_, token)| token.trim_matches('"'));
+        tokens.extend(values.filter(|token| !token.is_empty()).map(|token| Carried::Cookie(token.to_owned())));
     }
     match (tokens.pop(), tokens.is_empty()) {
         (Some(one), true) => one,
@@ -162,6 +171,8 @@ mod tests {
         assert_eq!(of(&[("authorization", b"bearer  abc ")]), Carried::Bearer("abc".into()));
         assert_eq!(of(&[("cookie", b"guid=1; aat=\"abc\"")]), Carried::Cookie("abc".into()));
         assert_eq!(of(&[("cookie", b"guid=1"), ("cookie", b"aat=abc")]), Carried::Cookie("abc".into()));
+        assert_eq!(of(&[("authorization", b"Bearer abc"), ("cookie", b"name=J\xfcrgen; aat=")]), Carried::Bearer("abc".into()));
+        assert_eq!(of(&[("cookie", b"name=J\xfcrgen; aat=abc")]), Carried::Cookie("abc".into()));
         let nothing: [&[(&str, &[u8])]; 9] = [
             &[],
             &[("authorization", b"Bearer")],
@@ -171,7 +182,7 @@ mod tests {
             &[("authorization", b"Bearer abc"), ("cookie", b"aat=abc")],
             &[("cookie", b"aat=abc; aat=abc")],
             &[("authorization", b"Bearer \xff")],
-            &[("cookie", b"aat=\xff")],
+            &[("cookie", b"aat=")],
         ];
         for headers in nothing {
             assert!(matches!(of(headers), Carried::Nothing(_)), "{headers:?}");

@@ -10,6 +10,7 @@ mod failure;
 mod feed;
 mod forward_auth;
 mod introspection;
+mod management;
 mod mqtt;
 mod rabbitmq;
 mod topics;
@@ -22,15 +23,16 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
-use tokio::sync::Semaphore;
 use wire::CatchPanicLayer;
 
+use crate::events::Places;
 use crate::failure::Failure;
 pub use crate::feed::{Feed, Follower, News};
 pub use crate::forward_auth::{Refusals, Refuse};
+pub use crate::management::{Management, ManagementError};
 pub use crate::mqtt::Mqtt;
 use crate::mqtt::Question;
-pub use crate::rabbitmq::{Management, ManagementError};
+pub use crate::rabbitmq::Keeper;
 pub use crate::topics::{Template, Topics};
 
 /// How the service works.
@@ -44,21 +46,18 @@ pub struct Settings {
     pub mqtt: Option<Mqtt>,
 }
 
-/// How many resource servers can follow one node's events.
-const FOLLOWERS: usize = 64;
-
 /// What the handlers share.
 pub(crate) struct Service {
     pub core: Arc<Core>,
     pub feed: Arc<Feed>,
     pub settings: Settings,
-    /// How many may follow the events at the same time.
-    pub places: Arc<Semaphore>,
+    /// Who follows the events at the moment.
+    pub places: Arc<Places>,
 }
 
 /// The service's routes.
 pub fn router(core: Arc<Core>, feed: Arc<Feed>, settings: Settings) -> Router {
-    let service = Arc::new(Service { core, feed, settings, places: Arc::new(Semaphore::new(FOLLOWERS)) });
+    let service = Arc::new(Service { core, feed, settings, places: Arc::default() });
     Router::new()
         .route("/oauth2/introspect", post(introspection::one))
         .route("/oauth2/introspect/batch", post(introspection::many))

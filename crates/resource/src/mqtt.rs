@@ -5,11 +5,12 @@
 
 use std::sync::Arc;
 
-use account::{Holder, StoreError, TokenError};
+use account::{Holder, Origin, StoreError, TokenError};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use wire::{Attempt, Form, Incoming, Unreadable};
@@ -19,8 +20,8 @@ use crate::introspection::LONGEST_TOKEN;
 use crate::topics::{Action, Topics};
 
 /// The exchange and the queues of RabbitMQ's MQTT plugin.
-const EXCHANGE: &str = "amq.topic";
-const QUEUE: &str = "mqtt-subscription-";
+pub(crate) const EXCHANGE: &str = "amq.topic";
+pub(crate) const QUEUE: &str = "mqtt-subscription-";
 
 /// What brokers are told.
 #[derive(Debug, Clone)]
@@ -29,6 +30,8 @@ pub struct Mqtt {
     pub vhost: String,
     /// Which topics clients may use.
     pub topics: Topics,
+    /// From where brokers ask.
+    pub networks: Vec<IpNet>,
 }
 
 /// The user name that belongs to a session.
@@ -46,6 +49,8 @@ enum Denied {
     Malformed,
     #[error("no broker is configured")]
     NotServed,
+    #[error("the question comes from beyond mqtt.networks")]
+    Network,
     #[error("the user name is not APIKEY/CLIENT")]
     UserName,
     #[error("the token belongs to another user name")]
@@ -156,12 +161,16 @@ struct Authorize {
 }
 
 impl Service {
-    fn mqtt(&self) -> Result<&Mqtt, Denied> {
-        self.settings.mqtt.as_ref().ok_or(Denied::NotServed)
+    /// What a broker is told. Anybody else could find out by such questions whether somebody is logged in, and which gateways are theirs.
+    fn mqtt(&self, request: &Request) -> Result<&Mqtt, Denied> {
+        let mqtt = self.settings.mqtt.as_ref().ok_or(Denied::NotServed)?;
+        let from = request.extensions().get::<Origin>().map(|origin| origin.address.to_canonical());
+        let may = from.is_some_and(|from| mqtt.networks.iter().any(|network| network.contains(&from)));
+        if may { Ok(mqtt) } else { Err(Denied::Network) }
     }
 
     async fn rabbitmq(&self, question: Question, request: Request) -> Result<(), Denied> {
-        let mqtt = self.mqtt()?;
+        let mqtt = self.mqtt(&request)?;
         let incoming = Incoming::read(request, self.settings.body_timeout).await?;
         let form = Form::parse(&incoming.body).map_err(|_| Denied::Malformed)?;
         let get = |name: &str| form.get(name).ok_or(Denied::Malformed);
@@ -199,7 +208,7 @@ impl Service {
     }
 
     async fn emqx_authenticate(&self, request: Request) -> Result<Arc<Holder>, Denied> {
-        self.mqtt()?;
+        self.mqtt(&request)?;
         let incoming = Incoming::read(request, self.settings.body_timeout).await?;
         let asked: Authenticate = serde_json::from_slice(&incoming.body).map_err(|_| Denied::Malformed)?;
         is_theirs(&asked.clientid, &asked.username)?;
@@ -207,7 +216,7 @@ impl Service {
     }
 
     async fn emqx_authorize(&self, request: Request) -> Result<(), Denied> {
-        let mqtt = self.mqtt()?;
+        let mqtt = self.mqtt(&request)?;
         let incoming = Incoming::read(request, self.settings.body_timeout).await?;
         let asked: Authorize = serde_json::from_slice(&incoming.body).map_err(|_| Denied::Malformed)?;
         let action = match asked.action.as_str() {

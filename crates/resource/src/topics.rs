@@ -52,8 +52,8 @@ const PLACEHOLDERS: [(&str, Placeholder); 6] = [
     ("{gateway}", Placeholder::Gateway),
 ];
 
-/// What must not be in a level: brokers read it as a separator or a wildcard, in MQTT or in AMQP.
-const RESERVED: [char; 5] = ['/', '.', '+', '#', '*'];
+/// What must not be in a level: brokers read it as a separator, as a wildcard, in MQTT or in AMQP, or as the beginning of their own topics.
+const RESERVED: [char; 6] = ['/', '.', '+', '#', '*', '$'];
 
 impl std::str::FromStr for Template {
     type Err = String;
@@ -67,7 +67,7 @@ impl std::str::FromStr for Template {
                 (_, Some(placeholder)) => Level::Of(placeholder),
                 ("+", None) => Level::Any,
                 ("#", None) if place + 1 == words.len() => Level::Rest,
-                (word, None) if word.contains(RESERVED) || word.contains(['{', '}', '$', '\0']) => {
+                (word, None) if word.contains(RESERVED) || word.contains(['{', '}', '\0']) => {
                     let known: Vec<_> = PLACEHOLDERS.iter().map(|(name, _)| *name).collect();
                     return Err(format!(
                         "{text:?} is not a template of topics: a level is a text without . * {{ }} $, or +, or one of {}, and # may be the last",
@@ -77,15 +77,24 @@ impl std::str::FromStr for Template {
                 (word, None) => Level::Text(word.to_owned()),
             });
         }
+        let has = |own: bool| levels.iter().any(|level| matches!(level, Level::Of(placeholder) if placeholder.is_own() == own));
+        if has(false) && !has(true) {
+            return Err(format!(
+                "{text:?} names a client or device but no account, so that it is not one account's own: add a level {{apikey}}, {{account_number}}, {{sub}} or {{gateway}}"
+            ));
+        }
         Ok(Self(levels))
     }
 }
 
 impl Topics {
     /// Whether the holder of a session may do that. `topic` is as the client sent it, its levels separated by `separator`; `*` and `+`
-    /// are any level, and `#` any number of them.
+    /// are any level, and `#` any number of them. What begins with `$` is the broker's own (MQTT 3.1.1 §4.7.2), and nobody's here.
     #[must_use]
     pub fn allow(&self, holder: &Holder, action: Action, topic: &str, separator: char) -> bool {
+        if topic.starts_with('$') {
+            return false;
+        }
         let words: Vec<_> = topic.split(separator).collect();
         let templates = match action {
             Action::Publish => &self.publish,
@@ -118,6 +127,14 @@ fn one(level: &Level, word: &str, action: Action, holder: &Holder) -> bool {
 }
 
 impl Placeholder {
+    /// Whether its values are one account's alone. Everybody shares an application, and logs in at any device whose serial number they know.
+    fn is_own(self) -> bool {
+        match self {
+            Self::Apikey | Self::Account | Self::Sub | Self::Gateway => true,
+            Self::Client | Self::Device => false,
+        }
+    }
+
     /// Whether `word` is one of its values for this session. A value that a broker could read as more than one level, or as a wildcard, is
     /// none.
     fn is(self, word: &str, holder: &Holder) -> bool {
@@ -191,31 +208,51 @@ mod tests {
         let holder = holder("phone");
         let may = |template: &str, topic: &str| topics(template).allow(&holder, Action::Publish, topic, '/');
         assert!(may("a/{account_number}", "a/7") && !may("a/{account_number}", "a/8"));
-        assert!(may("{client_id}/+", "phone/x") && !may("{client_id}/+", "phone"));
+        assert!(may("{account_number}/{client_id}/+", "7/phone/x") && !may("{account_number}/{client_id}/+", "7/phone"));
         assert!(may("{apikey}/#", &format!("{}/x/y", holder.account.apikey.as_str())));
         assert!(may("{sub}", holder.account.id.as_str()));
         for gateway in &holder.gateways {
             assert!(may("g/{gateway}/#", &format!("g/{}", gateway.as_str())));
         }
-        assert!(!may("d/{device_guid}", "d/") && !may("d/{device_guid}", "d/x"), "it has no device");
+        for topic in ["7/", "7/x"] {
+            assert!(!may("{account_number}/{device_guid}", topic), "it has no device");
+        }
     }
 
     #[test]
     fn no_value_is_read_as_anything_else() {
-        for client in ["+", "#", "*", "a/b", "a.b", "a+"] {
+        for client in ["+", "#", "*", "a/b", "a.b", "a+", "$SYS"] {
             let holder = holder(client);
             for action in [Action::Publish, Action::Subscribe] {
                 for topic in [client, "a/b", "a", "x", "#", "+", "*"] {
-                    assert!(!topics("{client_id}").allow(&holder, action, topic, '/'), "{client} {topic}");
-                    assert!(!topics("x/{client_id}").allow(&holder, action, &format!("x/{topic}"), '/'), "{client} {topic}");
+                    assert!(
+                        !topics("{account_number}/{client_id}").allow(&holder, action, &format!("7/{topic}"), '/'),
+                        "{client} {topic}"
+                    );
                 }
             }
         }
     }
 
     #[test]
+    fn the_brokers_own_topics_are_nobodys() {
+        let holder = holder("phone");
+        for template in ["#", "+/#", "+/+", "+", "+/broker/#"] {
+            for topic in ["$SYS", "$SYS/broker", "$SYS/#", "$share/group/x", "$", "$SYS/broker/load"] {
+                for action in [Action::Publish, Action::Subscribe] {
+                    assert!(!topics(template).allow(&holder, action, topic, '/'), "{template} {topic}");
+                    assert!(!topics(template).allow(&holder, action, &topic.replace('/', "."), '.'), "{template} {topic}");
+                }
+            }
+        }
+        assert!(topics("+/+").allow(&holder, Action::Publish, "a/$SYS", '/'), "only the first level is a broker's");
+    }
+
+    #[test]
     fn templates_are_read_or_refused() {
-        for text in ["a/#/b", "a.b", "a*", "{other}", "a/{client_id}x", "$SYS/#", "a+", "{", "a\0"] {
+        for text in
+            ["a/#/b", "a.b", "a*", "{other}", "a/{client_id}x", "{client_id}/#", "d/{device_guid}", "$SYS/#", "a+", "{", "a\0"]
+        {
             assert!(text.parse::<Template>().is_err(), "{text}");
         }
     }
@@ -235,7 +272,7 @@ mod tests {
         let mut all: Vec<Vec<&str>> = vec![vec![]];
         let mut longest = all.clone();
         for _ in 0..4 {
-            longest = longest.iter().flat_map(|topic| ["a", "b", "c"].map(|word| [&topic[..], &[word]].concat())).collect();
+            longest = longest.iter().flat_map(|topic| ["a", "b", "c", "$x"].map(|word| [&topic[..], &[word]].concat())).collect();
             all.extend(longest.clone());
         }
         all
@@ -247,7 +284,7 @@ mod tests {
         fn a_filter_is_allowed_if_all_it_matches_is(
             template in prop::collection::vec(select(vec!["a", "b", "+"]), 1..4),
             open in any::<bool>(),
-            filter in prop::collection::vec(select(vec!["a", "b", "c", "+", "*"]), 1..4),
+            filter in prop::collection::vec(select(vec!["a", "b", "c", "$x", "+", "*"]), 1..4),
             wide in any::<bool>(),
         ) {
             let mut template = template;
@@ -257,7 +294,8 @@ mod tests {
             let allowed = topics(&template.join("/")).allow(&holder("phone"), Action::Subscribe, &filter.join("/"), '/');
             let reaches = all_topics().into_iter().filter(|topic| matches(&filter, topic));
             let within = reaches.into_iter().all(|topic| matches(&template, &topic));
-            prop_assert_eq!(allowed, within, "{:?} {:?}", template, filter);
+            let brokers_own = filter.first().is_some_and(|first| first.starts_with('$'));
+            prop_assert_eq!(allowed, within && !brokers_own, "{:?} {:?}", template, filter);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The configuration: defaults, then a TOML file, then the environment, then the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -208,6 +208,9 @@ pub(crate) struct Mqtt {
     /// RabbitMQ's virtual host that clients use.
     #[serde(default = "root")]
     vhost: String,
+    /// From where brokers ask.
+    #[serde(default = "loopback")]
+    networks: Vec<IpNet>,
     /// What clients may publish to.
     #[serde(default)]
     publish: Vec<String>,
@@ -225,6 +228,18 @@ struct RabbitMq {
     user: String,
     #[serde(skip_serializing)]
     password: SecretString,
+    /// How often it is looked through for what no event tells.
+    #[serde(default = "a_minute", with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    check_every: Duration,
+}
+
+fn a_minute() -> Duration {
+    Duration::from_mins(1)
+}
+
+fn loopback() -> Vec<IpNet> {
+    let (four, six) = (IpNet::new_assert(Ipv4Addr::LOCALHOST.into(), 8), IpNet::new_assert(Ipv6Addr::LOCALHOST.into(), 128));
+    vec![four.trunc(), six]
 }
 
 fn root() -> String {
@@ -443,16 +458,19 @@ impl Config {
             templates.map_err(|wrong| Failure::new(format!("mqtt.{name}: {wrong}")))
         };
         let topics = Topics { publish: parse("publish", &mqtt.publish)?, subscribe: parse("subscribe", &mqtt.subscribe)? };
-        Ok(Some(resource::Mqtt { vhost: mqtt.vhost.clone(), topics }))
+        Ok(Some(resource::Mqtt { vhost: mqtt.vhost.clone(), topics, networks: mqtt.networks.clone() }))
     }
 
-    /// The RabbitMQ that throws clients out, if one is configured.
-    pub fn rabbitmq(&self) -> Result<Option<Management>, Failure> {
-        let Some(RabbitMq { management, user, password }) = self.mqtt.as_ref().and_then(|mqtt| mqtt.rabbitmq.as_ref()) else {
-            return Ok(None);
-        };
+    /// The RabbitMQ that throws clients out, if one is configured, and how often it is looked through.
+    pub fn rabbitmq(&self) -> Result<Option<(Management, Duration)>, Failure> {
+        let Some(rabbitmq) = self.mqtt.as_ref().and_then(|mqtt| mqtt.rabbitmq.as_ref()) else { return Ok(None) };
+        let RabbitMq { management, user, password, check_every } = rabbitmq;
+        if check_every.is_zero() {
+            return Err("mqtt.rabbitmq.check_every must be more than 0".into());
+        }
         let management = Management::new(management, user.clone(), password.clone());
-        management.map(Some).context(|| "mqtt.rabbitmq.management".to_owned())
+        let management = management.context(|| "mqtt.rabbitmq.management".to_owned())?;
+        Ok(Some((management, *check_every)))
     }
 
     /// The URL of the PostgreSQL database, if one is configured.

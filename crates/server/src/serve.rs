@@ -7,9 +7,9 @@ use std::time::Duration;
 use account::{Core, Delivery, SystemClock};
 use axum::{Router, middleware};
 use notify::Outbox;
-use resource::Feed;
+use resource::{Feed, Keeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use wire::Naming;
 
 use crate::addresses::Addresses;
@@ -32,6 +32,9 @@ const COURIERS: usize = 4;
 /// How long the queue of messages is left alone when nothing is due, and when something is due right now.
 const LONGEST_IDLE: Duration = Duration::from_mins(1);
 const SHORTEST_IDLE: Duration = Duration::from_millis(50);
+
+/// How long the server waits at its end until RabbitMQ was told which sessions ended last.
+const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// How long refusals are gathered before they are written together.
 const GATHERING: Duration = Duration::from_millis(500);
@@ -78,6 +81,7 @@ pub(crate) struct Server {
     health: Arc<Health>,
     serving: Serving,
     feed: Arc<Feed>,
+    keeper: Option<JoinHandle<()>>,
     tasks: JoinSet<()>,
     terminate: Signal,
     interrupt: Signal,
@@ -119,17 +123,31 @@ impl Server {
         tasks.spawn(Arc::clone(&feed).run());
         tasks.spawn(write_refusals(Arc::clone(&open.core)));
         tasks.spawn(keys::follow(open.key_folder.clone(), Arc::clone(&open.core), Arc::clone(&open.keys), open.store.clone()));
-        if let Some(rabbitmq) = config.rabbitmq()? {
-            tasks.spawn(rabbitmq.follow(Arc::clone(&feed)));
-        }
+        let keeper = keeper(&open.core, &feed, &config)?.map(|keeper| tokio::spawn(keeper.run()));
         let operator = admin::router(open.operator(&config));
         let watching = watch::router(&health, watch, &mut tasks);
         let serving = listeners.serve(&config, &public, watching, operator)?;
-        Ok(Self { open, folder, http, https, metrics, certificate, traces, health, serving, feed, tasks, terminate, interrupt })
+        Ok(Self {
+            open,
+            folder,
+            http,
+            https,
+            metrics,
+            certificate,
+            traces,
+            health,
+            serving,
+            feed,
+            keeper,
+            tasks,
+            terminate,
+            interrupt,
+        })
     }
 
     /// Answers until SIGTERM or SIGINT, finishes what is in flight, and closes the store.
     pub async fn until_stopped(mut self) -> Result<(), Failure> {
+        let feed = Arc::clone(&self.feed);
         let stop = async move {
             tokio::select! {
                 _ = self.terminate.recv() => {}
@@ -137,9 +155,12 @@ impl Server {
             }
             self.health.stop();
             // Whoever follows it would hold the server up.
-            self.feed.stop();
+            feed.stop();
         };
         self.serving.until(stop).await?;
+        if let Some(keeper) = self.keeper {
+            finish(&self.feed, keeper).await;
+        }
         self.tasks.shutdown().await;
         // What was refused last.
         while let Ok(true) = self.open.core.write_refusals().await {}
@@ -161,6 +182,21 @@ fn links_without_configuration(config: &Config, http: Option<&SocketAddr>) -> Op
         return None;
     }
     http.map(|address| format!("http://{address}"))
+}
+
+/// Who keeps the broker to what sessions allow, if there is one.
+fn keeper(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config) -> Result<Option<Keeper>, Failure> {
+    let (Some(mqtt), Some((management, every))) = (config.mqtt()?, config.rabbitmq()?) else { return Ok(None) };
+    Ok(Some(Keeper::new(Arc::clone(core), Arc::clone(feed), management, mqtt, every)))
+}
+
+/// Has done at the broker what is still to be done: requests that were in flight may have ended sessions.
+async fn finish(feed: &Feed, mut keeper: JoinHandle<()>) {
+    feed.finish().await;
+    if tokio::time::timeout(LAST_WORDS, &mut keeper).await.is_err() {
+        keeper.abort();
+        tracing::warn!("RabbitMQ has not thrown out everybody whose session has ended: the next server to start does so");
+    }
 }
 
 /// Starts to work the queue of messages off.

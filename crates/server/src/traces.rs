@@ -170,6 +170,7 @@ impl HttpClient for Courier {
         let problem = match &sent {
             Ok(answer) if answer.status().is_success() => None,
             Ok(answer) => Some(answer.status().to_string()),
+            // Without the collector's URL, in which there may be a password.
             Err(error) => Some(error.to_string()),
         };
         let failed_before = self.failing.swap(problem.is_some(), Ordering::Relaxed);
@@ -183,9 +184,12 @@ impl HttpClient for Courier {
 }
 
 async fn send(client: reqwest::Client, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, reqwest::Error> {
-    let answer = client.execute(request.try_into()?).await?;
-    let mut response = http::Response::new(Bytes::new());
-    *response.status_mut() = answer.status();
-    *response.body_mut() = answer.bytes().await?;
-    Ok(response)
+    let sending = async {
+        let answer = client.execute(request.try_into()?).await?;
+        let mut response = http::Response::new(Bytes::new());
+        *response.status_mut() = answer.status();
+        *response.body_mut() = answer.bytes().await?;
+        Ok(response)
+    };
+    sending.await.map_err(reqwest::Error::without_url)
 }

@@ -240,6 +240,7 @@ fn describe() {
     describe_gauge!("hearthgate_messages_waiting", "Messages that wait to be delivered");
     describe_gauge!("hearthgate_messages_given_up", "Messages that were given up within the last 30 days");
     describe_gauge!("hearthgate_messages_oldest_age_seconds", Unit::Seconds, "Age of the oldest message that waits");
+    describe_counter!("hearthgate_rabbitmq_failures_total", "Attempts to throw clients out of RabbitMQ that failed");
     describe_gauge!("hearthgate_sessions", "Sessions that can be used or refreshed, in the whole store");
     describe_gauge!("hearthgate_certificate_not_after_timestamp_seconds", Unit::Seconds, "When the certificate in service ends");
     describe_gauge!("hearthgate_ready", "1 when a part of the server is ready, else 0");
@@ -252,6 +253,7 @@ fn begin_at_zero() {
     gauge!("hearthgate_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1);
     counter!("hearthgate_hash_refused_total").increment(0);
     counter!("hearthgate_connections_dismissed_total").increment(0);
+    counter!("hearthgate_rabbitmq_failures_total").increment(0);
     for reason in ["source", "all"] {
         counter!("hearthgate_connections_refused_total", "reason" => reason).increment(0);
     }

@@ -5,10 +5,15 @@ use account::store::Forget;
 use sqlx::AnyConnection;
 
 use crate::row::failed;
+use crate::session_events;
 
 /// Each by itself: nothing here must be true together with anything else, and whoever needs a row does not wait for all the others.
 pub(crate) async fn forget(connection: &mut AnyConnection, before: &Forget) -> Result<(), StoreError> {
     let Forget { now, old, events, audit } = *before;
+    // What goes has a number, by which whoever follows sees that something is gone.
+    while session_events::newest(connection).await?.is_none() {
+        session_events::number(connection).await?;
+    }
     let give_up = "UPDATE messages SET due_at = NULL, last_error = COALESCE(last_error, 'out of time') \
                    WHERE expires_at <= $1 AND due_at IS NOT NULL";
     for (statement, before) in [
@@ -20,7 +25,7 @@ pub(crate) async fn forget(connection: &mut AnyConnection, before: &Forget) -> R
         ("DELETE FROM sendings WHERE sent_at <= $1", old),
         ("DELETE FROM addressees WHERE sent_at <= $1", old),
         ("DELETE FROM lanes WHERE forget_at <= $1", now),
-        ("DELETE FROM session_events WHERE at <= $1", events),
+        ("DELETE FROM session_events WHERE at <= $1 AND sequence IS NOT NULL", events),
         ("DELETE FROM audit WHERE at <= $1", audit),
     ] {
         sqlx::query(statement).bind(before.0).execute(&mut *connection).await.map_err(failed)?;

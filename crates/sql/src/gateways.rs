@@ -1,12 +1,13 @@
 //! Gateways and their binding.
 
 use account::store::{InsertError, Page};
-use account::{AccountNumber, AppVersion, Gateway, Guid, Identity, Serial, StoreError, Timestamp};
+use account::{AccountNumber, AppVersion, Gateway, Guid, Identity, Serial, SessionChange, StoreError, Timestamp};
 use sqlx::any::AnyRow;
 use sqlx::{AnyConnection, Connection};
 
 use crate::accounts::bump_revision;
 use crate::row::{Row, facts, failed, insert_failed};
+use crate::session_events;
 
 /// A query of whole gateways, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -121,9 +122,14 @@ pub(crate) async fn set_min_app_version(
     Ok(query.execute(connection).await.map_err(failed)?.rows_affected() > 0)
 }
 
-pub(crate) async fn bind(connection: &mut AnyConnection, serial: &Serial, account: AccountNumber) -> Result<bool, StoreError> {
+pub(crate) async fn bind(
+    connection: &mut AnyConnection,
+    serial: &Serial,
+    account: AccountNumber,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
-    let bound = bump_revision(&mut transaction, account).await? && bind_free(&mut transaction, serial, account).await?;
+    let bound = bump_revision(&mut transaction, account).await? && bind_free(&mut transaction, serial, account, now).await?;
     if bound {
         transaction.commit().await.map_err(failed)?;
     } else {
@@ -132,15 +138,20 @@ pub(crate) async fn bind(connection: &mut AnyConnection, serial: &Serial, accoun
     Ok(bound)
 }
 
-/// Binds the gateway if it is free, and says whether it was.
+/// Binds the gateway if it is free, and says whether it was. The account's revision was counted up before.
 pub(crate) async fn bind_free(
     connection: &mut AnyConnection,
     serial: &Serial,
     account: AccountNumber,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
     let update = sqlx::query("UPDATE gateways SET account = $1 WHERE serial = $2 AND account IS NULL");
-    let done = update.bind(account.0).bind(serial.as_str()).execute(connection).await.map_err(failed)?;
-    Ok(done.rows_affected() > 0)
+    let done = update.bind(account.0).bind(serial.as_str()).execute(&mut *connection).await.map_err(failed)?;
+    let bound = done.rows_affected() > 0;
+    if bound {
+        session_events::note_gateway(connection, account, SessionChange::GatewayGained, now).await?;
+    }
+    Ok(bound)
 }
 
 pub(crate) async fn rebind(
@@ -148,6 +159,7 @@ pub(crate) async fn rebind(
     serial: &Serial,
     from: AccountNumber,
     to: AccountNumber,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     // In the order of their numbers, so that two such moves never wait for each other.
@@ -156,6 +168,8 @@ pub(crate) async fn rebind(
     let update = sqlx::query("UPDATE gateways SET account = $1 WHERE serial = $2 AND account = $3");
     let update = update.bind(to.0).bind(serial.as_str()).bind(from.0);
     if there && update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0 {
+        session_events::note_gateway(&mut transaction, from, SessionChange::GatewayLost, now).await?;
+        session_events::note_gateway(&mut transaction, to, SessionChange::GatewayGained, now).await?;
         transaction.commit().await.map_err(failed)?;
         Ok(true)
     } else {
@@ -168,6 +182,7 @@ pub(crate) async fn unbind(
     connection: &mut AnyConnection,
     serial: &Serial,
     account: Option<AccountNumber>,
+    now: Timestamp,
 ) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await.map_err(failed)?;
     let owner = sqlx::query_scalar("SELECT account FROM gateways WHERE serial = $1 AND account IS NOT NULL");
@@ -176,8 +191,12 @@ pub(crate) async fn unbind(
     bump_revision(&mut transaction, AccountNumber(owner)).await?;
     let update = sqlx::query("UPDATE gateways SET account = NULL WHERE serial = $1 AND account = $2");
     let done = update.bind(serial.as_str()).bind(owner).execute(&mut *transaction).await.map_err(failed)?;
+    let unbound = done.rows_affected() > 0;
+    if unbound {
+        session_events::note_gateway(&mut transaction, AccountNumber(owner), SessionChange::GatewayLost, now).await?;
+    }
     transaction.commit().await.map_err(failed)?;
-    Ok(done.rows_affected() > 0)
+    Ok(unbound)
 }
 
 fn read(row: &AnyRow) -> Result<Gateway, StoreError> {

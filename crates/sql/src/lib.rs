@@ -429,16 +429,16 @@ impl Store for SqlStore {
         on!(self.write changing Nothing, connection => gateways::set_min_app_version(connection, serial, version))
     }
 
-    async fn bind(&self, serial: &Serial, account: AccountNumber) -> Result<bool, StoreError> {
-        on!(self.write, connection => gateways::bind(connection, serial, account))
+    async fn bind(&self, serial: &Serial, account: AccountNumber, now: Timestamp) -> Result<bool, StoreError> {
+        on!(self.write, connection => gateways::bind(connection, serial, account, now))
     }
 
-    async fn unbind(&self, serial: &Serial, account: Option<AccountNumber>) -> Result<bool, StoreError> {
-        on!(self.write, connection => gateways::unbind(connection, serial, account))
+    async fn unbind(&self, serial: &Serial, account: Option<AccountNumber>, now: Timestamp) -> Result<bool, StoreError> {
+        on!(self.write, connection => gateways::unbind(connection, serial, account, now))
     }
 
-    async fn rebind(&self, serial: &Serial, from: AccountNumber, to: AccountNumber) -> Result<bool, StoreError> {
-        on!(self.write, connection => gateways::rebind(connection, serial, from, to))
+    async fn rebind(&self, serial: &Serial, from: AccountNumber, to: AccountNumber, now: Timestamp) -> Result<bool, StoreError> {
+        on!(self.write, connection => gateways::rebind(connection, serial, from, to, now))
     }
 
     async fn gateway_by_guid(&self, guid: &Guid) -> Result<Option<Gateway>, StoreError> {
@@ -502,6 +502,14 @@ impl Store for SqlStore {
 
     async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
         on!(self.read, connection => session_events::list(connection, after, limit))
+    }
+
+    async fn told_up_to(&self, follower: &str) -> Result<Option<i64>, StoreError> {
+        on!(self.read, connection => session_events::told_up_to(connection, follower))
+    }
+
+    async fn note_told(&self, follower: &str, sequence: i64) -> Result<(), StoreError> {
+        on!(self.write, connection => session_events::note_told(connection, follower, sequence))
     }
 
     async fn mail(&self, mailing: Mailing<'_>) -> Result<Mailed, StoreError> {

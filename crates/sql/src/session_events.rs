@@ -75,6 +75,18 @@ pub(crate) async fn note_refresh(connection: &mut AnyConnection, session: &Sessi
     note(connection, suffix, Which::One(&session.id), SessionChange::Refreshed, now).await.map(drop)
 }
 
+/// Notes that the account of some sessions has gained or lost a gateway. Its revision was counted up for it in this transaction.
+pub(crate) async fn note_gateway(
+    connection: &mut AnyConnection,
+    account: AccountNumber,
+    what: SessionChange,
+    now: Timestamp,
+) -> Result<(), StoreError> {
+    // Each such change has a revision of its own.
+    let suffix = "'.gateway.' || CAST(accounts.revision AS TEXT)";
+    note(connection, suffix, Which::OfAccount(account), what, now).await.map(drop)
+}
+
 async fn note(
     connection: &mut AnyConnection,
     suffix: &str,
@@ -126,12 +138,28 @@ pub(crate) async fn list(connection: &mut AnyConnection, after: i64, limit: u32)
     rows.iter().map(read).collect()
 }
 
+/// The counter of a follower.
+fn told(follower: &str) -> String {
+    format!("told {follower}")
+}
+
+pub(crate) async fn told_up_to(connection: &mut AnyConnection, follower: &str) -> Result<Option<i64>, StoreError> {
+    let query = sqlx::query_scalar("SELECT value FROM counters WHERE name = $1").bind(told(follower));
+    query.fetch_optional(connection).await.map_err(failed)
+}
+
+pub(crate) async fn note_told(connection: &mut AnyConnection, follower: &str, sequence: i64) -> Result<(), StoreError> {
+    let put = "INSERT INTO counters (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
+    let put = sqlx::query(put).bind(told(follower)).bind(sequence);
+    put.execute(connection).await.map_err(failed).map(drop)
+}
+
 fn read(row: &AnyRow) -> Result<SessionEvent, StoreError> {
     let row = Row { table: "session_events", row };
     Ok(SessionEvent {
         sequence: row.get("sequence")?,
         at: Timestamp(row.get("at")?),
-        change: row.parse("what")?,
+        change: SessionChange::named(&row.get::<String>("what")?),
         session: row.parse("session")?,
         account: AccountNumber(row.get("account")?),
         account_id: row.parse("account_id")?,

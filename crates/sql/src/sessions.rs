@@ -47,7 +47,7 @@ async fn try_commit(connection: &mut AnyConnection, login: &LoginCommit) -> Resu
     }
     let account = login.session.account;
     if let Some(serial) = &login.bind
-        && !gateways::bind_free(connection, serial, account).await?
+        && !gateways::bind_free(connection, serial, account, login.session.created_at).await?
     {
         return Ok(LoginOutcome::Stale);
     }

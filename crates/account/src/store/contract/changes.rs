@@ -85,9 +85,9 @@ pub async fn revisions(store: AnyStore) {
         assert!(store.enable_account(anna, enabled, NOW).await.unwrap());
         changed("enabled").await;
     }
-    assert!(store.bind(&serial("one"), anna).await.unwrap());
+    assert!(store.bind(&serial("one"), anna, NOW).await.unwrap());
     changed("bound").await;
-    assert!(store.unbind(&serial("one"), None).await.unwrap());
+    assert!(store.unbind(&serial("one"), None, NOW).await.unwrap());
     changed("unbound").await;
 
     let session = || a_session(anna, at_phone("one"), NOW);
@@ -114,9 +114,9 @@ pub async fn what_is_unknown_changes_nothing(store: AnyStore) {
     assert!(!store.enable_account(NOBODY, false, NOW).await.unwrap());
     assert!(!store.enable_application(&"none".parse().unwrap(), false, NOW).await.unwrap());
     assert!(!store.set_min_app_version(&serial("none"), Some(&"1".parse().unwrap())).await.unwrap());
-    assert!(!store.bind(&serial("none"), anna.number).await.unwrap());
-    assert!(!store.bind(&serial("one"), NOBODY).await.unwrap());
-    assert!(!store.unbind(&serial("none"), None).await.unwrap());
+    assert!(!store.bind(&serial("none"), anna.number, NOW).await.unwrap());
+    assert!(!store.bind(&serial("one"), NOBODY, NOW).await.unwrap());
+    assert!(!store.unbind(&serial("none"), None, NOW).await.unwrap());
     assert!(!store.end_session(&ObjectId::draw(&SystemRng), EndReason::LoggedOut, NOW).await.unwrap());
     let stranger = a_session(NOBODY, at_phone("one"), NOW);
     assert!(store.commit_login(commit(&stranger, 0)).await.unwrap().done().is_none());
@@ -131,18 +131,18 @@ pub async fn binding(store: AnyStore) {
         let gateways = store.gateways_of(account).await.unwrap();
         gateways.into_iter().map(|gateway| gateway.serial.to_string()).collect::<Vec<_>>()
     };
-    assert!(store.bind(&serial("one"), anna).await.unwrap());
+    assert!(store.bind(&serial("one"), anna, NOW).await.unwrap());
     let before = everything(&store).await;
-    assert!(!store.bind(&serial("one"), ben).await.unwrap(), "not free");
-    assert!(!store.bind(&serial("one"), anna).await.unwrap(), "not free, though hers");
-    assert!(!store.unbind(&serial("two"), None).await.unwrap(), "free already");
+    assert!(!store.bind(&serial("one"), ben, NOW).await.unwrap(), "not free");
+    assert!(!store.bind(&serial("one"), anna, NOW).await.unwrap(), "not free, though hers");
+    assert!(!store.unbind(&serial("two"), None, NOW).await.unwrap(), "free already");
     assert_eq!(everything(&store).await, before);
 
-    assert!(store.bind(&serial("two"), anna).await.unwrap(), "a second one");
+    assert!(store.bind(&serial("two"), anna, NOW).await.unwrap(), "a second one");
     assert_eq!((serials(anna).await, serials(ben).await), (vec!["one".to_owned(), "two".to_owned()], vec![]));
-    assert!(store.unbind(&serial("one"), None).await.unwrap());
+    assert!(store.unbind(&serial("one"), None, NOW).await.unwrap());
     assert_eq!(serials(anna).await, ["two"]);
-    assert!(store.bind(&serial("one"), ben).await.unwrap(), "free again");
+    assert!(store.bind(&serial("one"), ben, NOW).await.unwrap(), "free again");
     assert_eq!((serials(anna).await, serials(ben).await), (vec!["two".to_owned()], vec!["one".to_owned()]));
     assert_eq!(store.gateway(&serial("one")).await.unwrap().unwrap().account, Some(ben));
 }

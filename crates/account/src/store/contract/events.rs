@@ -55,7 +55,7 @@ pub async fn holders(store: AnyStore) {
     store.insert_device(&phone).await.unwrap();
     add_gateways(&store, &["one", "two", "three"]).await;
     for gateway in ["one", "three"] {
-        assert!(store.bind(&serial(gateway), anna.number).await.unwrap());
+        assert!(store.bind(&serial(gateway), anna.number, NOW).await.unwrap());
     }
     store.insert_application(&an_application("phone")).await.unwrap();
     let (anna, ben) = (reread(&store, anna.number).await, reread(&store, ben.number).await);
@@ -219,6 +219,47 @@ pub async fn refreshes_are_events(store: AnyStore) {
     assert_eq!(seen, [event(1, later(1)), event(2, later(2))]);
 }
 
+pub async fn gateways_gained_and_lost_are_events(store: AnyStore) {
+    const GAINED: SessionChange = SessionChange::GatewayGained;
+    const LOST: SessionChange = SessionChange::GatewayLost;
+    let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
+    add_gateways(&store, &["one", "two"]).await;
+    let annas = [log_in(&store, &anna, at_phone("one")).await.session, log_in(&store, &anna, at_phone("two")).await.session];
+    let bens = [log_in(&store, &ben, at_phone("one")).await.session];
+    let (mut seen, one) = (0, serial("one"));
+    let changed = |sessions: &[Session], account: &Account, change, at| -> Vec<SessionEvent> {
+        let event = |session| SessionEvent { change, ..ended(session, account, EndReason::Revoked, at) };
+        sessions.iter().map(event).collect()
+    };
+    assert!(store.bind(&one, anna.number, later(1)).await.unwrap());
+    assert_events(&store, &mut seen, &changed(&annas, &anna, GAINED, later(1)), "bound").await;
+    assert!(!store.bind(&one, ben.number, later(2)).await.unwrap());
+    assert!(!store.unbind(&one, Some(ben.number), later(2)).await.unwrap());
+    assert!(!store.rebind(&one, ben.number, anna.number, later(2)).await.unwrap());
+    assert_events(&store, &mut seen, &[], "nothing has changed").await;
+    assert!(store.rebind(&one, anna.number, ben.number, later(3)).await.unwrap());
+    let both = [changed(&annas, &anna, LOST, later(3)), changed(&bens, &ben, GAINED, later(3))].concat();
+    assert_events(&store, &mut seen, &both, "one has lost it, the other has gained it").await;
+    // At the same time as the one before: it is an event of its own.
+    assert!(store.unbind(&one, None, later(3)).await.unwrap());
+    assert_events(&store, &mut seen, &changed(&bens, &ben, LOST, later(3)), "unbound").await;
+
+    let (session, two) = (a_session(anna.number, at_phone("three"), later(4)), serial("two"));
+    let known = reread(&store, anna.number).await;
+    let login = LoginCommit { bind: Some(&two), ..commit(&session, known.revision) };
+    assert!(store.commit_login(login).await.unwrap().done().is_some());
+    assert_events(&store, &mut seen, &changed(&annas, &anna, GAINED, later(4)), "bound by a login elsewhere").await;
+}
+
+pub async fn followers_are_remembered(store: AnyStore) {
+    assert_eq!(store.told_up_to("one").await.unwrap(), None);
+    for sequence in [7, 9, 3] {
+        store.note_told("one", sequence).await.unwrap();
+        assert_eq!(store.told_up_to("one").await.unwrap(), Some(sequence));
+    }
+    assert_eq!(store.told_up_to("another").await.unwrap(), None);
+}
+
 pub async fn what_did_not_happen_is_no_event(store: AnyStore) {
     let anna = registered(&store, &["anna"]).await;
     let session = log_in(&store, &anna, at_phone("one")).await.session;
@@ -262,10 +303,13 @@ pub async fn events_are_numbered_in_order(store: AnyStore) {
 
 pub async fn old_events_are_forgotten(store: AnyStore) {
     let anna = registered(&store, &["anna"]).await;
-    for at in [later(1), later(2), later(3)] {
+    let end = async |at| {
         let anna = reread(&store, anna.number).await;
         let session = log_in(&store, &anna, at_phone("one")).await.session;
         assert!(store.end_session(&session.id, EndReason::LoggedOut, at).await.unwrap());
+    };
+    for at in [later(1), later(2), later(3)] {
+        end(at).await;
         store.number_events().await.unwrap();
     }
     store.forget(&forget(NOW, NOW, later(2))).await.unwrap();
@@ -273,6 +317,14 @@ pub async fn old_events_are_forgotten(store: AnyStore) {
     assert_eq!(left, [3]);
     store.forget(&forget(NOW, NOW, later(3))).await.unwrap();
     assert_eq!(store.numbered_events().await.unwrap(), Some(3), "numbers go on");
+
+    // Nobody has asked for these: that they are gone shows in the numbers of those that follow.
+    for at in [later(4), later(5), later(6)] {
+        end(at).await;
+    }
+    store.forget(&forget(NOW, NOW, later(5))).await.unwrap();
+    let left: Vec<_> = store.session_events(0, 10).await.unwrap().into_iter().map(|event| event.sequence).collect();
+    assert_eq!(left, [6]);
 }
 
 /// Sessions end in many ways at the same time while somebody numbers: each end is told once, in an order without gaps.

@@ -217,7 +217,7 @@ pub async fn what_was_never_activated_makes_place(store: AnyStore) {
         store.insert_account(&account).await.unwrap()
     };
     let pending = register(10).await;
-    store.bind(&serial("cube"), pending).await.unwrap();
+    store.bind(&serial("cube"), pending, NOW).await.unwrap();
     let link = a_link(pending, LinkPurpose::Activate);
     mail(&store, &email("anna@example.com"), None, Some(&link), NOW).await;
     log_in(&store, &reread(&store, pending).await, at_phone("one")).await;
@@ -302,8 +302,8 @@ pub async fn account_changes(store: AnyStore) {
 pub async fn deletion(store: AnyStore) {
     let (anna, ben) = (registered(&store, &["anna@example.com"]).await, registered(&store, &["ben"]).await);
     add_gateways(&store, &["annas", "bens"]).await;
-    store.bind(&serial("annas"), anna.number).await.unwrap();
-    store.bind(&serial("bens"), ben.number).await.unwrap();
+    store.bind(&serial("annas"), anna.number, NOW).await.unwrap();
+    store.bind(&serial("bens"), ben.number, NOW).await.unwrap();
     let bens = log_in(&store, &reread(&store, ben.number).await, at_phone("one")).await.session.id;
     log_in(&store, &reread(&store, anna.number).await, at_phone("one")).await;
     let address = email("anna@example.com");
@@ -415,7 +415,7 @@ pub async fn gateways_come_again(store: AnyStore) {
     }
     let anna = registered(&store, &["anna"]).await;
     let ben = registered(&store, &["ben"]).await;
-    store.bind(&gateway.serial, anna.number).await.unwrap();
+    store.bind(&gateway.serial, anna.number, NOW).await.unwrap();
     let version = "2.0".parse().unwrap();
     store.set_min_app_version(&gateway.serial, Some(&version)).await.unwrap();
     let named = Gateway { name: part("Hall"), kind: GatewayKind::Cube, ..gateway.clone() };
@@ -425,23 +425,23 @@ pub async fn gateways_come_again(store: AnyStore) {
     let expected = Gateway { account: Some(anna.number), min_app_version: Some(version), connect_method: part("v2"), ..named };
     assert_same(&store.gateway(&gateway.serial).await.unwrap(), &Some(&expected));
 
-    assert!(!store.unbind(&gateway.serial, Some(ben.number)).await.unwrap(), "not ben's to give");
-    assert!(!store.rebind(&gateway.serial, ben.number, anna.number).await.unwrap());
-    assert!(!store.rebind(&gateway.serial, anna.number, NOBODY).await.unwrap());
+    assert!(!store.unbind(&gateway.serial, Some(ben.number), NOW).await.unwrap(), "not ben's to give");
+    assert!(!store.rebind(&gateway.serial, ben.number, anna.number, NOW).await.unwrap());
+    assert!(!store.rebind(&gateway.serial, anna.number, NOBODY, NOW).await.unwrap());
     assert_same(&store.gateway(&gateway.serial).await.unwrap(), &Some(&expected));
     let revisions = async || [reread(&store, anna.number).await.revision, reread(&store, ben.number).await.revision];
     let before = revisions().await;
-    assert!(store.rebind(&gateway.serial, anna.number, ben.number).await.unwrap());
+    assert!(store.rebind(&gateway.serial, anna.number, ben.number, NOW).await.unwrap());
     assert_eq!(store.gateway(&gateway.serial).await.unwrap().unwrap().account, Some(ben.number));
     assert_eq!(revisions().await, before.map(|revision| revision + 1), "both decide anew");
-    assert!(store.unbind(&gateway.serial, Some(ben.number)).await.unwrap());
+    assert!(store.unbind(&gateway.serial, Some(ben.number), NOW).await.unwrap());
 }
 
 pub async fn moves(store: AnyStore) {
     let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
     add_gateways(&store, &["one", "two", "three"]).await;
     for gateway in ["one", "two"] {
-        assert!(store.bind(&serial(gateway), anna.number).await.unwrap());
+        assert!(store.bind(&serial(gateway), anna.number, NOW).await.unwrap());
     }
     let anna = reread(&store, anna.number).await;
     log_in(&store, &anna, at_phone("one")).await;

@@ -63,8 +63,8 @@ pub async fn login_keeps_what_it_does_not_say(store: AnyStore) {
 pub async fn a_login_on_anything_else_is_undone(store: AnyStore) {
     let (anna, ben) = (registered(&store, &["anna"]).await, registered(&store, &["ben"]).await);
     add_gateways(&store, &["free", "hers", "taken"]).await;
-    assert!(store.bind(&serial("taken"), ben.number).await.unwrap());
-    assert!(store.bind(&serial("hers"), anna.number).await.unwrap());
+    assert!(store.bind(&serial("taken"), ben.number, NOW).await.unwrap());
+    assert!(store.bind(&serial("hers"), anna.number, NOW).await.unwrap());
     let anna = reread(&store, anna.number).await;
     log_in(&store, &anna, at_phone("one")).await;
     let before = everything(&store).await;
