@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::ON_POSTGRES;
+use crate::import::nameless;
 use crate::keeping::Life;
 use crate::support::acknowledged::{PASSWORD, log_in, make_people};
 use crate::support::app::App;
@@ -100,6 +101,31 @@ async fn nobody_notices_a_rotation() {
     life.looks_around(&server);
     let server = Server::dev_in(server.stop(), &[]);
     life.goes_on(&server).await;
+}
+
+/// Verifiers of before they named their key are of the first one, however often it was rotated since.
+#[tokio::test]
+async fn verifiers_that_name_no_key_are_of_the_first() {
+    let server = Server::dev();
+    let (people, app) = (2, App::new(&server));
+    make_people(&server, people);
+    let beside = server.database().await;
+    let all: Vec<(i64, String)> = sqlx::query_as("SELECT number, verifier FROM accounts").fetch_all(&beside).await.unwrap();
+    for (number, verifier) in &all {
+        let update = sqlx::query("UPDATE accounts SET verifier = $1 WHERE number = $2");
+        update.bind(nameless(verifier)).bind(*number).execute(&beside).await.unwrap();
+    }
+    beside.close().await;
+    assert_eq!(verifiers(&server.data()), [4]);
+    assert_eq!(log_in(&app, 0, PASSWORD).await.body["region"], "cn");
+    rotate(&server.data());
+    rotate(&server.data());
+    assert_eq!(verifiers(&server.data()), [0, 0, 4]);
+    for person in 0..people {
+        assert_eq!(log_in(&app, person, "wrong password").await.body, json!({ "error": 401 }));
+        assert_eq!(log_in(&app, person, PASSWORD).await.body["region"], "cn");
+    }
+    assert_eq!(verifiers(&server.data()), [2, 0, 2], "renewed");
 }
 
 /// A server that can send no mail, with an application and a message that waits.

@@ -118,6 +118,11 @@ impl Ring {
         Ok(Self { current, former, next: given })
     }
 
+    /// The first key that was ever in force.
+    fn first(&self) -> &Arc<MasterKey> {
+        self.former.first().map_or(&self.current, |(key, _)| key)
+    }
+
     /// All of them, the one in force first, then those before it, the newest first.
     fn all(&self) -> impl Iterator<Item = &Arc<MasterKey>> {
         let former = self.former.iter().rev().map(|(key, _)| key);
@@ -182,10 +187,14 @@ impl Keys {
         Pepper::of(&self.ring().current, true)
     }
 
-    /// The pepper of verifiers that name it so, if its key is known.
+    /// The pepper of verifiers that name it so, if its key is known. Verifiers that name none are of the time when there was one key only,
+    /// and always outdated.
     #[must_use]
     pub fn pepper_named(&self, name: &[u8]) -> Option<Pepper> {
         let ring = self.ring();
+        if name.is_empty() {
+            return Some(Pepper::of(ring.first(), false));
+        }
         let key = ring.all().find(|key| key.fingerprint_bytes() == name)?;
         Some(Pepper::of(key, Arc::ptr_eq(key, &ring.current)))
     }
@@ -197,8 +206,7 @@ impl Keys {
 
     /// The first key that was ever in force: for what has to be the same for ever.
     pub(crate) fn first(&self) -> Arc<MasterKey> {
-        let ring = self.ring();
-        Arc::clone(ring.former.first().map_or(&ring.current, |(key, _)| key))
+        Arc::clone(self.ring().first())
     }
 
     /// What `made` makes with one of the keys, where that is what is looked for.
