@@ -324,9 +324,11 @@ impl Core {
         }
     }
 
-    /// The fingerprint of the master key in force.
-    #[must_use]
-    pub fn key_fingerprint(&self) -> String {
-        self.keys.fingerprint()
+    /// The fingerprint of the master key in force. The store says it: another node may have rotated the key a moment ago.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn key_in_force(&self) -> Result<String, StoreError> {
+        Ok(self.store.keys().await?.current.unwrap_or_else(|| self.keys.fingerprint()))
     }
 }
