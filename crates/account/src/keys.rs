@@ -247,7 +247,10 @@ impl Core {
         let ring = self.keys.ring();
         let fingerprint = next.fingerprint();
         let mut former = ring.former.clone();
-        former.push((Arc::clone(&ring.current), self.clock.now()));
+        // Their order is that of these times, whatever each node's clock says.
+        let now = self.clock.now();
+        let retired_at = former.last().map_or(now, |(_, last)| now.max(Timestamp(last.0 + 1)));
+        former.push((Arc::clone(&ring.current), retired_at));
         if former.iter().any(|(key, _)| key.is(&next)) {
             return Err(RotateError::Used(fingerprint));
         }
