@@ -275,6 +275,14 @@ impl Core {
         Ok(self.reseal_applications().await? + self.reseal_messages().await?)
     }
 
+    /// Refuses to judge by keyed hashes on a node that has not been given the key in force: what was made under it would look wrong.
+    pub(crate) async fn expect_key_in_force(&self) -> Result<(), StoreError> {
+        match self.store.keys().await?.current {
+            Some(current) if !self.keys.knows(&current) => Err(StoreError::OtherKey),
+            _ => Ok(()),
+        }
+    }
+
     async fn reseal_applications(&self) -> Result<u64, StoreError> {
         let (mut after, mut count) = (None, 0);
         loop {
