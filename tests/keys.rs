@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 
 use crate::ON_POSTGRES;
 use crate::import::nameless;
-use crate::keeping::Life;
+use crate::keeping::{Life, holds};
 use crate::support::acknowledged::{PASSWORD, log_in, make_people};
 use crate::support::app::App;
 use crate::support::server::{hearthgate_on, operate, refuse, run};
@@ -186,6 +186,10 @@ async fn the_former_key_opens_nothing() {
     beside.close().await;
     let found = || async { sealed(&server).await };
     until(found, |found| found.iter().all(|(owner, sealed)| former.open(owner, sealed).is_err())).await;
+    // Nor is anything left in a free place of the database, or in its log.
+    let is_kept = |sealed: &Sealed| holds(&server.kept(), sealed.as_str());
+    assert!(is_kept(&of_now[1].1), "the search finds what is there");
+    until(|| async { of_before.iter().any(|(_, sealed)| is_kept(sealed)) }, |kept| !kept).await;
     // Whoever has the database and the former key has no pepper of today.
     let stranger = Arc::new(TempDir::new().unwrap());
     fs::create_dir(stranger.path().join("data")).unwrap();

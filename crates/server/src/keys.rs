@@ -191,13 +191,16 @@ impl Follower {
 
     /// What this node sealed under the former key, or whoever rotated it did not come to. `false` when there is more to do.
     async fn reseal(&self) -> bool {
-        let resealed = self.core.reseal().await;
-        match &resealed {
+        match self.core.reseal().await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "sealed anew under the master key"),
-            Err(error) => tracing::error!(%error, "cannot seal anew under the master key"),
+            Err(error) => {
+                tracing::error!(%error, "cannot seal anew under the master key");
+                return false;
+            }
         }
-        resealed.is_ok()
+        let emptied = self.store.empty_log().await;
+        emptied.inspect_err(|error| tracing::error!(%error, "cannot empty the write-ahead log")).unwrap_or(false)
     }
 }
 
