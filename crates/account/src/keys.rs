@@ -169,6 +169,12 @@ impl Keys {
         self.ring().current.fingerprint()
     }
 
+    /// The fingerprint of the first key that was ever in force, which the directory stays under.
+    #[must_use]
+    pub fn first_fingerprint(&self) -> String {
+        self.first().fingerprint()
+    }
+
     /// Whether one of them has this fingerprint.
     #[must_use]
     pub fn knows(&self, fingerprint: &str) -> bool {
