@@ -196,6 +196,22 @@ mod tests {
         }
     }
 
+    /// The fuzzer's seeds are checked against a hash: they name the key that the fuzzer has, or none.
+    #[tokio::test]
+    async fn the_fuzzers_seeds_are_hashed() {
+        let hasher = hasher(CHEAP, Arc::new(Keys::only(MasterKey::parse(&"5e".repeat(32)).unwrap())));
+        for (scheme, seed) in [
+            (Scheme::Own, include_str!("../../../fuzz/seeds/verifier/own")),
+            (Scheme::Own, include_str!("../../../fuzz/seeds/verifier/own-key")),
+            (Scheme::Sha256OfDigest, include_str!("../../../fuzz/seeds/verifier/sha256-key")),
+        ] {
+            // The first byte chooses the scheme.
+            let verifier = Verifier::of(scheme, &seed[1..]);
+            let verdict = hasher.verify(hasher.reserve().unwrap(), digest("x").into(), Some(verifier)).await;
+            assert_eq!(verdict.unwrap(), Verdict::Wrong, "{seed}");
+        }
+    }
+
     #[tokio::test]
     async fn other_parameters_are_outdated_but_right() {
         let keys = keys();
