@@ -5,6 +5,7 @@ mod guessing;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod races;
+mod rotations;
 mod session_life;
 #[path = "support/world.rs"]
 mod world;

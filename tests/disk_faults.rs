@@ -11,10 +11,11 @@ use rustix::process::{Pid, Signal, getuid, kill_process};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
+use crate::doctor::examine;
 use crate::support::Server;
 use crate::support::acknowledged::{Deadline, Lived, PASSWORD, Told, live, log_in, make_people};
 use crate::support::app::App;
-use crate::support::server::Lines;
+use crate::support::server::{Lines, hearthgate_on, under};
 
 /// How many people live while the disk fails, and how many of them at the same time.
 const PEOPLE: usize = 32;
@@ -79,6 +80,16 @@ fn on_a_small_disk(folder: &Arc<TempDir>) -> Server {
     Server::dev_under(&starter, Arc::clone(folder), &LISTEN, &[])
 }
 
+/// A command that sees the disk that a server sees.
+fn in_its_place(server: &Server, command: Command) -> Command {
+    let pid = server.pid().as_raw_nonzero().to_string();
+    let mut enter = vec!["nsenter", "--mount", "--target", &pid];
+    if !getuid().is_root() {
+        enter.extend(["--user", "--preserve-credentials"]);
+    }
+    under(&enter, command)
+}
+
 /// Fills the disk that holds a file to be made.
 fn fill(ballast: &Path) {
     let mut file = File::create_new(ballast).unwrap();
@@ -98,6 +109,9 @@ async fn a_full_disk_is_no_success_and_no_loss() {
     let meanwhile = lives(&server, PEOPLE..2 * PEOPLE).await;
     assert!(meanwhile.len() < PEOPLE, "nobody noticed");
     server.log.wait_for(|line| line.contains("disk is full"));
+    let (well, found) = examine(&mut in_its_place(&server, hearthgate_on(&server.data(), ["doctor", "--json"])));
+    let (state, sentence) = &found["data folder"];
+    assert!(!well && state == "wrong" && sentence.contains("No space left"), "{found:?}");
     std::fs::remove_file(&ballast).unwrap();
     assert_kept(&server, &[before, meanwhile].concat()).await;
 }

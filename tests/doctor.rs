@@ -15,7 +15,7 @@ fn doctor(data: &Path) -> (bool, BTreeMap<String, (String, String)>) {
     examine(&mut hearthgate_on(data, ["doctor", "--json"]))
 }
 
-fn examine(command: &mut Command) -> (bool, BTreeMap<String, (String, String)>) {
+pub fn examine(command: &mut Command) -> (bool, BTreeMap<String, (String, String)>) {
     let output = run(command, "");
     let findings: Vec<BTreeMap<String, String>> = serde_json::from_slice(&output.stdout).unwrap();
     let by_check = |finding: BTreeMap<String, String>| {
@@ -77,6 +77,19 @@ fn a_disk_that_fails_is_wrong() {
     assert!(said.contains("nothing can be written in") && said.contains("Input/output error"), "{said}");
     let left = std::fs::read_dir(server.data()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert_eq!(left.filter(|name| name.contains("unfinished")).count(), 0);
+}
+
+/// Somebody is writing to the database all the while.
+#[tokio::test]
+async fn a_busy_database_is_well() {
+    let server = Server::dev();
+    let beside = server.database().await;
+    let mut busy = beside.begin().await.unwrap();
+    sqlx::query("UPDATE accounts SET language = 'x'").execute(&mut *busy).await.unwrap();
+    let (well, found) = doctor(&server.data());
+    assert!(well && found["store"].0 == "fine" && found["integrity"].0 == "fine", "{found:?}");
+    busy.rollback().await.unwrap();
+    beside.close().await;
 }
 
 #[test]

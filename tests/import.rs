@@ -257,6 +257,37 @@ async fn what_is_exported_can_be_imported_under_the_same_key_only() {
     }
 }
 
+/// A verifier as it was before it named its key.
+pub fn nameless(verifier: &str) -> String {
+    let (before, after) = verifier.split_once(",keyid=").unwrap();
+    format!("{before}{}", &after[after.find('$').unwrap()..])
+}
+
+/// Exports of before verifiers named their key, which stood beside them.
+#[tokio::test]
+async fn what_was_exported_with_its_key_beside_it_can_be_imported() {
+    let server = Server::serve(Arc::new(TempDir::new().unwrap()), &["--http", "127.0.0.1:0"], &[]);
+    server.create_account(&["--username", "anna", "--email", "anna@example.com"], PASSWORD);
+    let verifier = nameless(&verifiers(&server).await[0].1);
+    let key = server.operate(&["key", "list"])[0]["fingerprint"].clone();
+    let row = |name: &str, key: &Value| json!({ "username": name, "scheme": "hearthgate", "verifier": verifier, "key": key });
+    let rows = [row("bella", &key), row("carla", &json!("0123456789abcdef")), row("diana", &json!(7)), row("emma", &json!("x"))];
+    let rows = rows.iter().fold(String::new(), |text, row| text + &row.to_string() + "\n");
+    let file = write(server.folder().path(), "before.jsonl", &rows);
+    let summary = server.operate(&["account", "import", &file]);
+    assert_eq!((&summary["imported"], &summary["refused"]), (&json!(1), &json!(3)), "{summary}");
+    let file =
+        write(server.folder().path(), "before.csv", &format!("username,scheme,verifier,key\nfiona,hearthgate,\"{verifier}\",\n"));
+    assert_eq!(server.operate(&["account", "import", &file])["imported"], 1);
+    assert_eq!(server.operate(&["key", "list"])[0]["verifiers"], 3);
+    let guid = server.operate(&["device", "register", "phone", "--kind", "ios_phone"])["guid"].as_str().unwrap().to_owned();
+    for name in ["bella", "fiona"] {
+        let body = json!({ "username": name, "password": md5(PASSWORD) });
+        let reply = Panel::new(&server).with_cookies(&[("guid", &guid)]).json("/v2/accounts/login", &body).await;
+        assert_eq!(reply.answer.body["code"], "1", "{name}");
+    }
+}
+
 /// Many rows of every kind; `./test --long` makes it a hundred thousand.
 #[tokio::test]
 async fn one_of_many_of_each_kind_logs_in() {

@@ -344,7 +344,7 @@ async fn what_was_broken_off_is_not_there() {
     assert_eq!(rows_of("sendings", &succeed(&mut restore(&data(&elsewhere), &file))), MANY);
 }
 
-fn holds(bytes: &[u8], text: &str) -> bool {
+pub fn holds(bytes: &[u8], text: &str) -> bool {
     bytes.windows(text.len()).any(|window| window == text.as_bytes())
 }
 

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use account::{MasterKey, Sealed};
 use serde_json::{Value, json};
@@ -12,11 +13,13 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::ON_POSTGRES;
-use crate::keeping::Life;
+use crate::import::nameless;
+use crate::keeping::{Life, holds};
 use crate::support::acknowledged::{PASSWORD, log_in, make_people};
 use crate::support::app::App;
 use crate::support::server::{hearthgate_on, operate, refuse, run};
 use crate::support::{Fantem, Server};
+use crate::watching::until;
 
 /// Rotates, after drawing the key where other nodes might need it.
 fn rotate(data: &Path) -> Value {
@@ -102,6 +105,31 @@ async fn nobody_notices_a_rotation() {
     life.goes_on(&server).await;
 }
 
+/// Verifiers of before they named their key are of the first one, however often it was rotated since.
+#[tokio::test]
+async fn verifiers_that_name_no_key_are_of_the_first() {
+    let server = Server::dev();
+    let (people, app) = (2, App::new(&server));
+    make_people(&server, people);
+    let beside = server.database().await;
+    let all: Vec<(i64, String)> = sqlx::query_as("SELECT number, verifier FROM accounts").fetch_all(&beside).await.unwrap();
+    for (number, verifier) in &all {
+        let update = sqlx::query("UPDATE accounts SET verifier = $1 WHERE number = $2");
+        update.bind(nameless(verifier)).bind(*number).execute(&beside).await.unwrap();
+    }
+    beside.close().await;
+    assert_eq!(verifiers(&server.data()), [4]);
+    assert_eq!(log_in(&app, 0, PASSWORD).await.body["region"], "cn");
+    rotate(&server.data());
+    rotate(&server.data());
+    assert_eq!(verifiers(&server.data()), [0, 0, 4]);
+    for person in 0..people {
+        assert_eq!(log_in(&app, person, "wrong password").await.body, json!({ "error": 401 }));
+        assert_eq!(log_in(&app, person, PASSWORD).await.body["region"], "cn");
+    }
+    assert_eq!(verifiers(&server.data()), [2, 0, 2], "renewed");
+}
+
 /// A server that can send no mail, with an application and a message that waits.
 fn sealing_server() -> Server {
     let folder = Arc::new(TempDir::new().unwrap());
@@ -150,6 +178,18 @@ async fn the_former_key_opens_nothing() {
     for (owner, sealed) in &of_now {
         assert!(in_force.open(owner, sealed).is_ok() && former.open(owner, sealed).is_err(), "{owner}");
     }
+    // What somebody was sealing meanwhile is sealed anew a little later.
+    let (owner, late) = &of_before[0];
+    let beside = server.database().await;
+    let update = sqlx::query("UPDATE applications SET secret = $1 WHERE id = $2").bind(late.as_str()).bind(owner);
+    assert_eq!(update.execute(&beside).await.unwrap().rows_affected(), 1);
+    beside.close().await;
+    let found = || async { sealed(&server).await };
+    until(found, |found| found.iter().all(|(owner, sealed)| former.open(owner, sealed).is_err())).await;
+    // Nor is anything left in a free place of the database, or in its log.
+    let is_kept = |sealed: &Sealed| holds(&server.kept(), sealed.as_str());
+    assert!(is_kept(&of_now[1].1), "the search finds what is there");
+    until(|| async { of_before.iter().any(|(_, sealed)| is_kept(sealed)) }, |kept| !kept).await;
     // Whoever has the database and the former key has no pepper of today.
     let stranger = Arc::new(TempDir::new().unwrap());
     fs::create_dir(stranger.path().join("data")).unwrap();
@@ -265,15 +305,13 @@ async fn a_key_that_cannot_be_next_is_refused() {
     let server = Server::dev();
     let data = server.data();
     let next = data.join("master.key.next");
-    for (text, mode, why) in [
-        ("abc", 0o600, "64 hex digits"),
-        (&*"5e".repeat(32), 0o644, "chmod 600"),
-        (&*read(&data, "master.key"), 0o600, "in force already"),
-    ] {
+    for (text, mode, why) in [("abc", 0o600, "64 hex digits"), (&*"5e".repeat(32), 0o644, "chmod 600")] {
         fs::write(&next, text).unwrap();
         fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
-        let said = refuse(&data, &["key", "rotate"], "");
-        assert!(said.contains(why), "{said}");
+        for command in ["draw", "rotate"] {
+            let said = refuse(&data, &["key", command], "");
+            assert!(said.contains(why), "{said}");
+        }
         assert_eq!(verifiers(&data), [2]);
         fs::remove_file(&next).unwrap();
     }
@@ -282,4 +320,83 @@ async fn a_key_that_cannot_be_next_is_refused() {
     let said = refuse(&data, &["key", "rotate"], "");
     assert!(said.contains("was before"), "{said}");
     assert_eq!(Fantem::new(&server).login(&[]).await.body["code"], 1);
+}
+
+/// Makes what a key is kept in private again.
+fn write_key(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+/// A rotation after which the files could not be put in order: the next key is the one in force, and nobody is told to remove it.
+#[tokio::test]
+async fn the_key_in_force_is_never_to_be_removed() {
+    let server = sealing_server();
+    let data = server.data();
+    operate(&data, &["key", "draw"], "");
+    let (first, next) = (read(&data, "master.key"), read(&data, "master.key.next"));
+    // In the place where the former key is to be kept.
+    let former = key(&data, "master.key").fingerprint();
+    let in_the_way = data.join(format!("master.key.{former}"));
+    fs::create_dir(&in_the_way).unwrap();
+    let rotated = operate(&data, &["key", "rotate"], "");
+    assert_eq!((&rotated["former"], &rotated["file"]), (&json!(former), &Value::Null));
+    for command in ["draw", "rotate"] {
+        let said = refuse(&data, &["key", command], "");
+        assert!(said.contains(&former) && !said.contains("remove"), "{said}");
+        assert_eq!((read(&data, "master.key"), read(&data, "master.key.next")), (first.clone(), next.clone()));
+    }
+    fs::remove_dir(&in_the_way).unwrap();
+    until(|| async { names_of_keys(&data) }, |names| *names == ["master.key".to_owned(), format!("master.key.{former}")]).await;
+    assert_eq!((read(&data, "master.key"), read(&data, &format!("master.key.{former}"))), (next, first));
+}
+
+/// Whatever somebody copies a key to beside it is their own, and a former one that cannot be read is in nobody's way.
+#[tokio::test]
+async fn only_keys_are_read_as_such() {
+    let server = Server::dev();
+    let data = server.data();
+    let kept = read(&data, "master.key");
+    for name in ["master.key~", "master.key.bak", "master.key.gpg", "master.key.0123456789ABCDEF", "master.keys"] {
+        fs::write(data.join(name), "abc").unwrap();
+    }
+    let former = data.join("master.key.0123456789abcdef");
+    fs::write(&former, &kept).unwrap();
+    fs::set_permissions(&former, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    server.log.wait_for(|line| line.contains("not taken") && line.contains("0123456789abcdef"));
+    let server = Server::dev_in(server.stop(), &[]);
+    rotate(&data);
+    assert_eq!(Fantem::new(&server).login(&[]).await.body["code"], 1);
+    assert_eq!(read(&data, "master.key.bak"), "abc");
+    // A copy of the key in force, where the next one waits, is not the next one.
+    let in_force = read(&data, "master.key");
+    write_key(&data.join("master.key.next"), &in_force);
+    until(|| async { data.join("master.key.next").exists() }, |there| !there).await;
+    assert_eq!(read(&data, "master.key"), in_force);
+}
+
+/// Rotated again and again, while the server looks at the files as well: no key is lost, and the one in force is always in its place.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_key_is_kept() {
+    const TIMES: usize = 10;
+    let server = Server::dev();
+    let (data, stop) = (server.data(), Arc::new(AtomicBool::new(false)));
+    let (place, stopped) = (data.join("master.key"), Arc::clone(&stop));
+    let watching = tokio::task::spawn_blocking(move || {
+        while !stopped.load(Ordering::Relaxed) {
+            assert!(place.exists(), "it is there at any time");
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    });
+    let folder = data.clone();
+    let rotations = tokio::task::spawn_blocking(move || (0..TIMES).map(|_| rotate(&folder)).collect::<Vec<_>>()).await.unwrap();
+    stop.store(true, Ordering::Relaxed);
+    watching.await.unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    assert_eq!(key(&data, "master.key").fingerprint(), text(&rotations[TIMES - 1]["key"]));
+    for rotation in &rotations {
+        let former = text(&rotation["former"]);
+        assert_eq!(key(&data, &format!("master.key.{former}")).fingerprint(), former);
+    }
+    assert_eq!(names_of_keys(&data).len(), TIMES + 1);
 }

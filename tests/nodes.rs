@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use account::MasterKey;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -13,6 +14,7 @@ use crate::keeping::folder_with_key_of;
 use crate::support::app::App;
 use crate::support::calls::md5;
 use crate::support::guard::Guard;
+use crate::support::postgres::psql;
 use crate::support::server::{hearthgate, operate, run};
 use crate::support::{Answer, Fantem, Server, client, postgres};
 use crate::watching::until;
@@ -386,8 +388,13 @@ async fn a_rotation_reaches_every_node() {
     let [second, third] = [(); 2].map(|()| Server::dev_in(folder_with_key_of(&first.folder()), &settings));
     first.operate(&["key", "draw"]);
     let next = second.data().join("master.key.next");
-    std::fs::copy(first.data().join("master.key.next"), &next).unwrap();
+    // First another one by mistake, under the same name.
+    std::fs::write(&next, KEY).unwrap();
+    std::fs::set_permissions(&next, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     second.log.wait_for(|line| line.contains("the next master key is there"));
+    std::fs::copy(first.data().join("master.key.next"), &next).unwrap();
+    let drawn = MasterKey::parse(&std::fs::read_to_string(&next).unwrap()).unwrap().fingerprint();
+    second.log.wait_for(|line| line.contains("the next master key is there") && line.contains(&drawn));
 
     let stop = Arc::new(AtomicBool::new(false));
     let mut logins = JoinSet::new();
@@ -399,6 +406,7 @@ async fn a_rotation_reaches_every_node() {
             }
         });
     }
+    let sealed = psql(&database, "SELECT secret FROM applications").unwrap();
     let data = first.data();
     tokio::task::spawn_blocking(move || operate(&data, &["key", "rotate"], "")).await.unwrap();
     second.log.wait_for(|line| line.contains("the master key was rotated"));
@@ -410,6 +418,24 @@ async fn a_rotation_reaches_every_node() {
     let ready = || async { client().get(format!("{}/health/ready", third.http)).send().await.unwrap().status() };
     until(ready, |status| *status == 503).await;
     third.log.wait_for(|line| line.contains("the master key is not the one"));
+    // What is right under the new key is not wrong there, and costs nobody anything; not even in the moment before everything is sealed
+    // anew, when that node can still check signatures.
+    let not_resealed = || psql(&database, &format!("UPDATE applications SET secret = '{sealed}'")).unwrap();
+    let rt = log_in(&App::new(&first)).await.text("/rt");
+    let refresh = async |node: &Server| App::new(node).v8_get("/api/user/refresh", &[("rt", &rt)]).await.body;
+    let pair = refresh(&first).await;
+    let new = "+8613100000077";
+    assert_eq!(App::new(&first).v8("/api/sms", json!({ "sendType": "0", "to": new })).await.body["error"], 0);
+    let body = json!({ "phoneNumber": new, "verificationCode": first.code_for(new), "password": "a new password" });
+    let register = async |node: &Server| App::new(node).v8("/api/user/register", body.clone()).await.body;
+    not_resealed();
+    assert_eq!(refresh(&third).await["error"], 500);
+    for _ in 0..6 {
+        not_resealed();
+        assert_eq!(register(&third).await["error"], 500);
+    }
+    assert!(is_in(&App::new(&first), pair["at"].as_str().unwrap()).await);
+    assert_eq!((&refresh(&first).await["at"], &register(&second).await["region"]), (&pair["at"], &json!("cn")));
     std::fs::copy(first.data().join("master.key"), third.data().join("master.key.next")).unwrap();
     until(ready, |status| *status == 200).await;
     for node in [&first, &second, &third] {

@@ -182,7 +182,7 @@ struct World {
 }
 
 /// Guessing is another test's business.
-const ANY_NUMBER: Rules = Rules {
+pub const ANY_NUMBER: Rules = Rules {
     failures: 1_000_000,
     source_failures: 1_000_000,
     first_pause: Duration::from_secs(1),

@@ -250,6 +250,31 @@ async fn a_proxy_says_who_guesses() {
     assert_throttled(&guess("127.0.1.1", "192.0.2.20", 5).await);
 }
 
+/// Somebody with IPv6 has a /64 to choose from, and is one source through a proxy as well; in either header that proxies write.
+#[tokio::test]
+async fn a_network_is_one_source_behind_a_proxy() {
+    for header in ["x-forwarded-for", "forwarded"] {
+        let settings = [("HEARTHGATE_PROXY__NETWORKS", "[\"127.0.9.0/24\"]"), ("HEARTHGATE_PROXY__HEADER", header)];
+        let world = World::new(&[DEFAULTS.as_slice(), &settings].concat());
+        let guess = async |before: &str, address: &str, person: u32| {
+            let who = format!("{}@example.com", md5(&format!("{address} {person}")));
+            let said = match header {
+                "forwarded" => format!("{before}for=\"[{address}]:4711\";proto=https"),
+                _ => format!("{before}{address}"),
+            };
+            let app = world.app.from("127.0.9.1").with_header(header, &said);
+            app.v8("/api/user/login", json!({ "email": who, "password": WRONG })).await
+        };
+        for person in 0..5 {
+            assert_eq!(guess("", &format!("2001:db8:1:2::{person}"), person).await.body["error"], 404);
+        }
+        assert_throttled(&guess("", "2001:db8:1:2:ffff::1", 5).await);
+        // Whatever the sender has put before it, on the same line.
+        assert_throttled(&guess("for=192.0.2.1;x=\", ", "2001:db8:1:2::6", 6).await);
+        assert_eq!(guess("", "2001:db8:1:3::1", 7).await.body["error"], 404, "the network beside it");
+    }
+}
+
 /// A way to prove something, tried with something wrong from an address.
 type Way<'a> = Box<dyn Fn(String) -> BoxFuture<'a, Answer> + 'a>;
 

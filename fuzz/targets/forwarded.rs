@@ -34,4 +34,13 @@ fuzz_target!(|data: &[u8]| {
     if !proxies.trusts(sender) {
         assert_eq!(proxies.sender(address("10.0.0.1"), &first), sender, "what stands before it may be invented");
     }
+
+    // Nor is what a proxy appends to the sender's own line read in another way for what the sender wrote.
+    let appended = if *name == "forwarded" { "for=\"198.51.100.9:80\";host=\"a\\\", for=203.0.113.9\"" } else { "198.51.100.9" };
+    for line in lines.split(|byte| *byte == b'\n') {
+        let line = [line, b", ", appended.as_bytes()].concat();
+        let mut longer = said.clone();
+        longer.append(*name, HeaderValue::from_bytes(&line).expect("a part of it is a header's value"));
+        assert_eq!(proxies.sender(address("10.0.0.1"), &longer), address("198.51.100.9"), "what it appends is what it says");
+    }
 });

@@ -260,6 +260,7 @@ impl Core {
         address: &Address,
         code: &str,
     ) -> Result<ProvenCode, CodeError> {
+        self.expect_key_in_force().await?;
         let stored = self.store.take_try(purpose, address, TRIES).await?.ok_or(CodeError::Wrong)?;
         // It may have been sent before the key was rotated.
         let is_stored = |hash: &String| bool::from(hash.as_bytes().ct_eq(stored.hash.as_bytes()));

@@ -118,6 +118,11 @@ impl Ring {
         Ok(Self { current, former, next: given })
     }
 
+    /// The first key that was ever in force.
+    fn first(&self) -> &Arc<MasterKey> {
+        self.former.first().map_or(&self.current, |(key, _)| key)
+    }
+
     /// All of them, the one in force first, then those before it, the newest first.
     fn all(&self) -> impl Iterator<Item = &Arc<MasterKey>> {
         let former = self.former.iter().rev().map(|(key, _)| key);
@@ -164,6 +169,12 @@ impl Keys {
         self.ring().current.fingerprint()
     }
 
+    /// The fingerprint of the first key that was ever in force, which the directory stays under.
+    #[must_use]
+    pub fn first_fingerprint(&self) -> String {
+        self.first().fingerprint()
+    }
+
     /// Whether one of them has this fingerprint.
     #[must_use]
     pub fn knows(&self, fingerprint: &str) -> bool {
@@ -182,10 +193,14 @@ impl Keys {
         Pepper::of(&self.ring().current, true)
     }
 
-    /// The pepper of verifiers that name it so, if its key is known.
+    /// The pepper of verifiers that name it so, if its key is known. Verifiers that name none are of the time when there was one key only,
+    /// and always outdated.
     #[must_use]
     pub fn pepper_named(&self, name: &[u8]) -> Option<Pepper> {
         let ring = self.ring();
+        if name.is_empty() {
+            return Some(Pepper::of(ring.first(), false));
+        }
         let key = ring.all().find(|key| key.fingerprint_bytes() == name)?;
         Some(Pepper::of(key, Arc::ptr_eq(key, &ring.current)))
     }
@@ -197,8 +212,7 @@ impl Keys {
 
     /// The first key that was ever in force: for what has to be the same for ever.
     pub(crate) fn first(&self) -> Arc<MasterKey> {
-        let ring = self.ring();
-        Arc::clone(ring.former.first().map_or(&ring.current, |(key, _)| key))
+        Arc::clone(self.ring().first())
     }
 
     /// What `made` makes with one of the keys, where that is what is looked for.
@@ -239,7 +253,10 @@ impl Core {
         let ring = self.keys.ring();
         let fingerprint = next.fingerprint();
         let mut former = ring.former.clone();
-        former.push((Arc::clone(&ring.current), self.clock.now()));
+        // Their order is that of these times, whatever each node's clock says.
+        let now = self.clock.now();
+        let retired_at = former.last().map_or(now, |(_, last)| now.max(Timestamp(last.0 + 1)));
+        former.push((Arc::clone(&ring.current), retired_at));
         if former.iter().any(|(key, _)| key.is(&next)) {
             return Err(RotateError::Used(fingerprint));
         }
@@ -262,6 +279,14 @@ impl Core {
     /// [`StoreError`].
     pub async fn reseal(&self) -> Result<u64, StoreError> {
         Ok(self.reseal_applications().await? + self.reseal_messages().await?)
+    }
+
+    /// Refuses to judge by keyed hashes on a node that has not been given the key in force: what was made under it would look wrong.
+    pub(crate) async fn expect_key_in_force(&self) -> Result<(), StoreError> {
+        match self.store.keys().await?.current {
+            Some(current) if !self.keys.knows(&current) => Err(StoreError::OtherKey),
+            _ => Ok(()),
+        }
     }
 
     async fn reseal_applications(&self) -> Result<u64, StoreError> {
@@ -316,9 +341,11 @@ impl Core {
         }
     }
 
-    /// The fingerprint of the master key in force.
-    #[must_use]
-    pub fn key_fingerprint(&self) -> String {
-        self.keys.fingerprint()
+    /// The fingerprint of the master key in force. The store says it: another node may have rotated the key a moment ago.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn key_in_force(&self) -> Result<String, StoreError> {
+        Ok(self.store.keys().await?.current.unwrap_or_else(|| self.keys.fingerprint()))
     }
 }

@@ -1,5 +1,7 @@
 //! Passwords, on their way from the wire to the verifier.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use md5::{Digest, Md5};
 use secrecy::{ExposeSecret, SecretString};
 use sha2::Sha256;
@@ -173,6 +175,19 @@ impl Verifier {
     #[must_use]
     pub fn from_phc(phc: String) -> Self {
         Self(phc)
+    }
+
+    /// The same, naming the master key with this fingerprint, unless it names one already.
+    ///
+    /// # Errors
+    /// [`Malformed`] when that is no fingerprint.
+    pub fn of_key(self, fingerprint: &str) -> Result<Self, Malformed> {
+        let key = hex::decode(fingerprint).map_err(|_| Malformed("is not a fingerprint in hex"))?;
+        let named = |part: &str| match part.starts_with("m=") && !part.contains("keyid=") {
+            true => format!("{part},keyid={}", STANDARD_NO_PAD.encode(&key)),
+            false => part.to_owned(),
+        };
+        Ok(Self(self.0.split('$').map(named).collect::<Vec<_>>().join("$")))
     }
 
     /// The PHC string, for the hasher and the store.

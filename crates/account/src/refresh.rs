@@ -144,10 +144,9 @@ impl Core {
         // It may have been used before the key was rotated.
         let is_successor = |tokens: &Tokens| tokens.refresh.hash() == session.refresh_hash;
         let tokens = || self.keys.find(|key| Some(refresh.derive(key, &spent.salt)).filter(is_successor));
-        if in_time
-            && session.refresh_hash == spent.successor
-            && let Some(tokens) = tokens()
-        {
+        if in_time && session.refresh_hash == spent.successor {
+            // Whoever asks has every right to the pair, even where it was made under a key that only another node has.
+            let tokens = tokens().ok_or(StoreError::OtherKey)?;
             return Ok((session, tokens));
         }
         self.store.end_session(&session.id, EndReason::TokenReused, self.clock.now()).await?;

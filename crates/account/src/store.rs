@@ -54,13 +54,16 @@ pub enum StoreError {
         /// What is wrong with its value, never the value itself.
         problem: String,
     },
+    /// What is in it was made under a master key that this process has not been given, or not yet.
+    #[error("this node has not been given the master key that is in force")]
+    OtherKey,
 }
 
 impl StoreError {
     /// Whether the same may work a little later.
     #[must_use]
     pub fn passes(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Contended(_))
+        matches!(self, Self::Unavailable(_) | Self::Contended(_) | Self::OtherKey)
     }
 }
 

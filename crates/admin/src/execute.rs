@@ -68,17 +68,19 @@ pub struct Operator {
 
 /// The files that a node keeps master keys in. What fails says in one sentence why.
 pub trait KeyFiles: Send + Sync {
-    /// Draws the key that is to come next into a file of its own, and names the file.
+    /// Draws the key that is to come next into a file of its own, and names the file. Before that, the files are put in order, for what
+    /// waits in that file may be in force already; `in_force` is the fingerprint of the key that is.
     ///
     /// # Errors
     /// One sentence.
-    fn draw(&self) -> Result<PathBuf, String>;
+    fn draw(&self, in_force: &str) -> Result<PathBuf, String>;
 
-    /// The key that is to come next, durable in its file. It is drawn where no other node can need it.
+    /// The key that is to come next, durable in its file, after the files are put in order as above. It is drawn where no other node can
+    /// need it.
     ///
     /// # Errors
     /// One sentence.
-    fn next(&self) -> Result<Arc<MasterKey>, String>;
+    fn next(&self, in_force: &str) -> Result<Arc<MasterKey>, String>;
 
     /// Gives the key in force its place, and names the file where it is, if it is in one.
     ///
@@ -395,14 +397,15 @@ impl Operator {
         match command {
             KeyCommand::List => Ok(listed::<_, KeyView>(self.core.key_list().await.map_err(OperatorError::from)?)),
             KeyCommand::Draw => {
-                let file = self.key_files.draw().map_err(AdminError::Wrong)?;
+                let in_force = self.core.key_in_force().await.map_err(OperatorError::from)?;
+                let file = self.key_files.draw(&in_force).map_err(AdminError::Wrong)?;
                 Ok(json!({ "file": file }))
             }
             KeyCommand::Rotate => {
-                let next = self.key_files.next().map_err(AdminError::Wrong)?;
-                let former = self.core.key_fingerprint();
+                let former = self.core.key_in_force().await.map_err(OperatorError::from)?;
+                let next = self.key_files.next(&former).map_err(AdminError::Wrong)?;
                 self.core.rotate_key(Arc::clone(&next)).await.map_err(|error| AdminError::Wrong(error.to_string()))?;
-                // The key is rotated, whatever becomes of the rest: a start makes up for it.
+                // The key is rotated, whatever becomes of the rest: it is tried again.
                 let file = self.key_files.settle(&next.fingerprint()).unwrap_or_else(|error| {
                     tracing::warn!(error, "the new master key could not be given its place");
                     None

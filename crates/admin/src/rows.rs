@@ -31,6 +31,10 @@ pub struct Row {
     pub scheme: String,
     /// What was kept of the password.
     pub verifier: Secret,
+    /// The fingerprint of the master key that a verifier of the scheme `hearthgate` was made with, in exports of versions whose verifiers
+    /// did not say so themselves.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// `active`, `pending` or `lapsed`.
     #[serde(default)]
     pub activation: Option<Standing>,
@@ -154,7 +158,15 @@ impl Row {
             "bcrypt-md5" => foreign(Scheme::BcryptOfDigest),
             "argon2" => foreign(Scheme::Argon2),
             "argon2-md5" => foreign(Scheme::Argon2OfDigest),
-            OWN => Ok(KeptPassword::Verifier(Verifier::from_phc(text.to_owned()))),
+            OWN => {
+                let verifier = Verifier::from_phc(text.to_owned());
+                let key = self.key.as_ref().filter(|key| !key.is_empty());
+                let verifier = match key {
+                    Some(key) => verifier.of_key(key).map_err(|wrong| format!("the key {wrong}"))?,
+                    None => verifier,
+                };
+                Ok(KeptPassword::Verifier(verifier))
+            }
             _ => Err("the scheme is none of plain, md5, sha256-md5, bcrypt, bcrypt-md5, argon2, argon2-md5, hearthgate".into()),
         }
     }
@@ -169,6 +181,7 @@ impl Row {
             region: Some(account.region.as_str().to_owned()),
             scheme: OWN.into(),
             verifier: Secret::new(account.verifier.phc().to_owned()),
+            key: None,
             activation: Some(account.activation.standing(now)),
             enabled: Some(account.enabled),
             display_name: details.display_name,

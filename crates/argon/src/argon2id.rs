@@ -90,9 +90,13 @@ impl Argon2id {
         self.keys.pepper_named(params.keyid()).ok_or_else(|| broken("the stored verifier was made under another master key"))
     }
 
-    /// The name of the pepper in `phc`.
-    pub fn pepper_name(phc: &str) -> Option<PepperName> {
-        Self::read(phc).ok().and_then(|(params, _)| params.keyid().try_into().ok())
+    /// The name of the pepper in `phc`, whether its key is known or not.
+    pub fn pepper_name(&self, phc: &str) -> Option<PepperName> {
+        let (params, _) = Self::read(phc).ok()?;
+        match params.keyid() {
+            [] => self.keys.pepper_named(&[]).map(|pepper| pepper.name),
+            name => name.try_into().ok(),
+        }
     }
 
     fn read(phc: &str) -> Result<(Params, PasswordHash), HashError> {

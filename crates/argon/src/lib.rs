@@ -91,7 +91,7 @@ impl PasswordHasher for Hasher {
 
     fn pepper_of(&self, verifier: &Verifier) -> Option<PepperName> {
         match verifier.parts() {
-            (Scheme::Own | Scheme::Sha256OfDigest, phc) => Argon2id::pepper_name(phc),
+            (Scheme::Own | Scheme::Sha256OfDigest, phc) => self.algorithm.pepper_name(phc),
             _ => None,
         }
     }
@@ -189,6 +189,37 @@ mod tests {
         assert!(stranger.check(&verifier).is_err_and(|error| is_told(&error)));
         let checked = stranger.verify(stranger.reserve().unwrap(), digest("x").into(), Some(verifier)).await;
         assert!(checked.is_err_and(|error| is_told(&error)));
+    }
+
+    #[tokio::test]
+    async fn what_names_no_pepper_is_of_the_first_key() {
+        let keys = keys();
+        let hasher = hasher(CHEAP, Arc::clone(&keys));
+        let verifier = hasher.hash(digest("x")).await.unwrap();
+        let (before, after) = verifier.phc().split_once(",keyid=").unwrap();
+        let nameless = Verifier::from_phc(format!("{before}{}", &after[after.find('$').unwrap()..]));
+        hasher.check(&nameless).unwrap();
+        assert_eq!(hasher.pepper_of(&nameless), Some(keys.pepper().name));
+        for (password, verdict) in [("x", Verdict::RightButOutdated), ("y", Verdict::Wrong)] {
+            let checked = hasher.verify(hasher.reserve().unwrap(), digest(password).into(), Some(nameless.clone())).await;
+            assert_eq!(checked.unwrap(), verdict, "{password}");
+        }
+    }
+
+    /// The fuzzer's seeds are checked against a hash: they name the key that the fuzzer has, or none.
+    #[tokio::test]
+    async fn the_fuzzers_seeds_are_hashed() {
+        let hasher = hasher(CHEAP, Arc::new(Keys::only(MasterKey::parse(&"5e".repeat(32)).unwrap())));
+        for (scheme, seed) in [
+            (Scheme::Own, include_str!("../../../fuzz/seeds/verifier/own")),
+            (Scheme::Own, include_str!("../../../fuzz/seeds/verifier/own-key")),
+            (Scheme::Sha256OfDigest, include_str!("../../../fuzz/seeds/verifier/sha256-key")),
+        ] {
+            // The first byte chooses the scheme.
+            let verifier = Verifier::of(scheme, &seed[1..]);
+            let verdict = hasher.verify(hasher.reserve().unwrap(), digest("x").into(), Some(verifier)).await;
+            assert_eq!(verdict.unwrap(), Verdict::Wrong, "{seed}");
+        }
     }
 
     #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::{Core, Directory, Keys, Ports, Store, SystemClock, SystemRng};
+use account::{Core, Directory, Keys, Ports, Store, StoreError, SystemClock, SystemRng};
 use admin::{Operator, StoreOpener};
 use argon::Hasher;
 use notify::{Messenger, Outbox};
@@ -33,7 +33,7 @@ impl OpenCore {
         let store = open_store(config, folder).await?;
         let key_folder = KeyFolder::new(config, folder)?;
         let keys = key_folder.open(&store).await?;
-        let directory = open_directory(config, &store)?;
+        let directory = open_directory(config, &store, &keys).await?;
         let rng = Arc::new(SystemRng);
         let hasher = Hasher::start(config.hash_settings(), Arc::clone(&keys), rng.clone());
         let hasher = Arc::new(hasher.context(|| "the configuration is wrong: [hash]".to_owned())?);
@@ -84,10 +84,21 @@ async fn open_store(config: &Config, folder: &DataFolder) -> Result<SqlStore, Fa
 }
 
 /// The directory that this region shares with others.
-fn open_directory(config: &Config, store: &SqlStore) -> Result<Option<SqlDirectory>, Failure> {
+async fn open_directory(config: &Config, store: &SqlStore, keys: &Keys) -> Result<Option<SqlDirectory>, Failure> {
     let Some(url) = config.directory() else { return Ok(None) };
-    let directory = SqlDirectory::connect(url.expose_secret(), store, config.database_limits());
-    directory.map(Some).map_err(|error| Failure::new(format!("directory: {error}")))
+    let directory = SqlDirectory::connect(url.expose_secret(), store, keys.first_fingerprint(), config.database_limits());
+    let directory = directory.map_err(|error| Failure::new(format!("directory: {error}")))?;
+    match directory.check_key().await {
+        Ok(()) => {}
+        Err(StoreError::Inconsistent { column, problem, .. }) => {
+            return Err(Failure::new(format!(
+                "the directory's {column} {problem}: begin this region's store with the master key that the other regions began with, and rotate to theirs"
+            )));
+        }
+        // Without its primary, everything but registering goes on, which asks again.
+        Err(error) => tracing::warn!(%error, "the directory does not say which master key it was made under"),
+    }
+    Ok(Some(directory))
 }
 
 /// Opens the store of another region, to move accounts there.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{ErrorKind, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use account::{MasterKey, SystemRng};
@@ -16,6 +16,9 @@ const MASTER_KEY: &str = "master.key";
 /// A data folder's files.
 #[derive(Debug, Clone)]
 pub(crate) struct DataFolder(PathBuf);
+
+/// A file, and what tells whether it is still the same: its inode, its length, and the time of its last change.
+pub(crate) type FileState = (PathBuf, u64, u64, (i64, i64));
 
 /// Holds the folder until it is dropped.
 #[derive(Debug)]
@@ -92,7 +95,7 @@ impl DataFolder {
         })
     }
 
-    /// The files that hold master keys, `master.key` before all others.
+    /// The files that hold master keys, `master.key` before all others. Whatever else begins like them is somebody's copy, and left alone.
     pub fn key_files(&self) -> Result<Vec<PathBuf>, Failure> {
         let failed = || format!("cannot look into {}", self.0.display());
         let entries = match fs::read_dir(&self.0) {
@@ -102,12 +105,27 @@ impl DataFolder {
         let mut files = Vec::new();
         for entry in entries {
             let entry = entry.context(failed)?;
-            if entry.file_name().to_string_lossy().starts_with(MASTER_KEY) {
+            if entry.file_name().to_str().is_some_and(holds_key) {
                 files.push(entry.path());
             }
         }
         files.sort();
         Ok(files)
+    }
+
+    /// The same, each with what changes when it is written to, renamed or protected.
+    pub fn key_file_states(&self) -> Result<Vec<FileState>, Failure> {
+        let state = |path: PathBuf| {
+            let metadata = fs::metadata(&path).context(|| format!("cannot look at {}", path.display()))?;
+            Ok((path, metadata.ino(), metadata.size(), (metadata.ctime(), metadata.ctime_nsec())))
+        };
+        self.key_files()?.into_iter().map(state).collect()
+    }
+
+    /// Makes a file durable that somebody else may have written, and its name.
+    pub fn sync(&self, path: &Path) -> Result<(), Failure> {
+        let synced = File::open(path).and_then(|file| file.sync_all()).and_then(|()| File::open(&self.0)?.sync_all());
+        synced.context(|| format!("cannot make {} durable", path.display()))
     }
 
     /// Reads a master key.
@@ -167,6 +185,18 @@ impl DataFolder {
         let key = MasterKey::draw(&SystemRng);
         write_private(&self.master_key_file(), key.expose().expose_secret())?;
         Ok(key)
+    }
+}
+
+/// Whether a master key is in a file of this name: `master.key`, `master.key.next`, or that of a former one.
+fn holds_key(name: &str) -> bool {
+    let is_fingerprint = |text: &str| {
+        text.len() == 2 * MasterKey::FINGERPRINT && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    match name.strip_prefix(MASTER_KEY) {
+        Some("" | ".next") => true,
+        Some(rest) => rest.strip_prefix('.').is_some_and(is_fingerprint),
+        None => false,
     }
 }
 

@@ -3,20 +3,24 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use account::{Core, Keys, KeysError, MasterKey, Store, SystemRng};
 use admin::KeyFiles;
 use secrecy::ExposeSecret;
 use sql::SqlStore;
+use tokio::time::Instant;
 
 use crate::config::Config;
-use crate::data_folder::{DataFolder, write_private};
+use crate::data_folder::{DataFolder, FileState, write_private};
 use crate::failure::{Context, Failure};
 
 /// How often it is asked whether the key was rotated on another node, or another was put into the data folder.
 const LOOK: Duration = Duration::from_secs(1);
+
+/// How long after a rotation everything is sealed anew once more: by then, whoever was sealing meanwhile has kept it, or given up.
+const LATER: Duration = Duration::from_secs(30);
 
 /// The master keys that a node was given.
 #[derive(Clone)]
@@ -25,21 +29,33 @@ pub(crate) struct KeyFolder {
     configured: Option<Arc<MasterKey>>,
     /// Whether other nodes may serve from the same database.
     shared: bool,
+    /// Whoever changes the files holds it: an operator's command and the look at the files may come to it at the same time.
+    changing: Arc<Mutex<()>>,
 }
 
 impl KeyFolder {
     pub fn new(config: &Config, folder: &DataFolder) -> Result<Self, Failure> {
         let configured = config.master_key()?.map(Arc::new);
-        Ok(Self { folder: folder.clone(), configured, shared: config.store().is_some() })
+        Ok(Self { folder: folder.clone(), configured, shared: config.store().is_some(), changing: Arc::default() })
     }
 
     /// All keys that are there: the configured one first, then `master.key`.
     pub fn given(&self) -> Result<Vec<Arc<MasterKey>>, Failure> {
-        let mut given: Vec<_> = self.configured.iter().cloned().collect();
+        let kept = self.kept(|failure| tracing::warn!("not taken: {failure}"))?.into_iter().map(|(_, key)| key);
+        Ok(self.configured.iter().cloned().chain(kept).collect())
+    }
+
+    /// The keys in files. Of those, only `master.key` has to be readable: without any other, less can be done.
+    fn kept(&self, not_taken: impl Fn(Failure)) -> Result<Vec<(PathBuf, Arc<MasterKey>)>, Failure> {
+        let mut kept = Vec::new();
         for file in self.folder.key_files()? {
-            given.push(Arc::new(self.folder.read_key(&file)?));
+            match self.folder.read_key(&file) {
+                Ok(key) => kept.push((file, Arc::new(key))),
+                Err(failure) if file == self.folder.master_key_file() => return Err(failure),
+                Err(failure) => not_taken(failure),
+            }
         }
-        Ok(given)
+        Ok(kept)
     }
 
     /// The key with this fingerprint; without one, the first that is given.
@@ -66,18 +82,14 @@ impl KeyFolder {
             return Err(self.missing());
         }
         let keys = Keys::load(store, given).await.map_err(|error| Failure::new(error.to_string()))?;
-        self.tidy(&keys);
+        if let Err(failure) = self.tidy(&keys) {
+            tracing::warn!("the master key's files cannot be put in order: {failure}");
+        }
         if self.configured.as_ref().is_some_and(|key| key.fingerprint() != keys.fingerprint()) {
             let shown = self.folder.master_key_file().display().to_string();
             tracing::warn!("the configured master key is a former one: configure the one in {shown}");
         }
         Ok(Arc::new(keys))
-    }
-
-    fn tidy(&self, keys: &Keys) {
-        if let Err(error) = self.settle(&keys.fingerprint()) {
-            tracing::warn!(error, "the master key's files cannot be put in order");
-        }
     }
 
     fn missing(&self) -> Failure {
@@ -88,16 +100,28 @@ impl KeyFolder {
     }
 }
 
-/// Takes up what others do to the key: the next one that is put into the data folder, and a rotation on another node.
+/// Takes up what others do to the key: the next one that is put into the data folder, and a rotation on another node. Whatever is left to
+/// do after a rotation is done here, and tried until it is.
 pub(crate) async fn follow(files: KeyFolder, core: Arc<Core>, keys: Arc<Keys>, store: SqlStore) {
-    let mut follower = Follower { files, core, keys, store, seen: Vec::new(), said: String::new() };
-    follower.reseal().await;
+    let mut follower = Follower {
+        files,
+        core,
+        keys,
+        store,
+        seen: Vec::new(),
+        in_order: false,
+        announced: Vec::new(),
+        in_force: String::new(),
+        reseal_at: Vec::new(),
+        said: String::new(),
+    };
     loop {
         let said = follower.look().await.err().map(|failure| failure.to_string()).unwrap_or_default();
         if !said.is_empty() && said != follower.said {
             tracing::error!("{said}");
         }
         follower.said = said;
+        follower.reseal_what_is_due().await;
         tokio::time::sleep(LOOK).await;
     }
 }
@@ -107,61 +131,98 @@ struct Follower {
     core: Arc<Core>,
     keys: Arc<Keys>,
     store: SqlStore,
-    /// The files that were there last.
-    seen: Vec<PathBuf>,
+    /// The files that were there when they were last read.
+    seen: Vec<FileState>,
+    /// Whether they are in order since.
+    in_order: bool,
+    /// The next keys that were told of.
+    announced: Vec<String>,
+    /// The key that was in force last.
+    in_force: String,
+    /// When everything is to be sealed anew.
+    reseal_at: Vec<Instant>,
     /// What was wrong last.
     said: String,
 }
 
 impl Follower {
     async fn look(&mut self) -> Result<(), Failure> {
-        let ours = self.keys.fingerprint();
-        let rotated = self.store.keys().await.context(|| "cannot ask for the master key".to_owned())?.current != Some(ours);
-        let files = self.files.folder.key_files()?;
-        if !rotated && files == self.seen {
-            return Ok(());
+        let in_force = self.store.keys().await.context(|| "cannot ask for the master key".to_owned())?.current;
+        let files = self.files.folder.key_file_states()?;
+        let rotated = in_force != Some(self.keys.fingerprint());
+        if rotated || files != self.seen {
+            self.reload(rotated).await?;
+            self.seen = files;
+            self.in_order = false;
         }
-        let reloaded = self.keys.reload(&self.store, self.files.given()?).await;
-        reloaded.map_err(|error| Failure::new(error.to_string()))?;
-        self.seen = files;
-        for key in self.keys.next() {
-            tracing::info!(key, "the next master key is there");
+        if self.in_force != self.keys.fingerprint() {
+            self.in_force = self.keys.fingerprint();
+            self.in_order = false;
+            // Somebody may have sealed something under the former key who is still about to keep it.
+            self.reseal_at = vec![Instant::now(), Instant::now() + LATER];
         }
-        if rotated {
-            tracing::info!(key = self.keys.fingerprint(), "the master key was rotated");
-            self.files.tidy(&self.keys);
-            self.reseal().await;
+        if !self.in_order {
+            self.files.tidy(&self.keys)?;
+            self.in_order = true;
         }
         Ok(())
     }
 
-    /// What this node sealed under the former key, or whoever rotated it did not come to.
-    async fn reseal(&self) {
+    async fn reload(&mut self, rotated: bool) -> Result<(), Failure> {
+        let reloaded = self.keys.reload(&self.store, self.files.given()?).await;
+        reloaded.map_err(|error| Failure::new(error.to_string()))?;
+        let next = self.keys.next();
+        for key in next.iter().filter(|key| !self.announced.contains(key)) {
+            tracing::info!(key, "the next master key is there");
+        }
+        self.announced = next;
+        if rotated {
+            tracing::info!(key = self.keys.fingerprint(), "the master key was rotated");
+        }
+        Ok(())
+    }
+
+    async fn reseal_what_is_due(&mut self) {
+        let due = self.reseal_at.iter().take_while(|at| **at <= Instant::now()).count();
+        if due > 0 && self.reseal().await {
+            self.reseal_at.drain(..due);
+        }
+    }
+
+    /// What this node sealed under the former key, or whoever rotated it did not come to. `false` when there is more to do.
+    async fn reseal(&self) -> bool {
         match self.core.reseal().await {
             Ok(0) => {}
             Ok(count) => tracing::info!(count, "sealed anew under the master key"),
-            Err(error) => tracing::error!(%error, "cannot seal anew under the master key"),
+            Err(error) => {
+                tracing::error!(%error, "cannot seal anew under the master key");
+                return false;
+            }
         }
+        let emptied = self.store.empty_log().await;
+        emptied.inspect_err(|error| tracing::error!(%error, "cannot empty the write-ahead log")).unwrap_or(false)
     }
 }
 
 impl KeyFiles for KeyFolder {
-    fn draw(&self) -> Result<PathBuf, String> {
-        let path = self.folder.next_key_file();
-        if path.exists() {
-            return Err(format!("there is one already, {}: rotate to it, or remove it", path.display()));
-        }
-        write_private(&path, MasterKey::draw(&SystemRng).expose().expose_secret()).map_err(said)?;
-        Ok(path)
+    fn draw(&self, in_force: &str) -> Result<PathBuf, String> {
+        self.put_in_place(in_force).map_err(said)?;
+        let _changing = self.changing();
+        self.draw_next().map_err(said)
     }
 
-    fn next(&self) -> Result<Arc<MasterKey>, String> {
+    fn next(&self, in_force: &str) -> Result<Arc<MasterKey>, String> {
+        self.put_in_place(in_force).map_err(said)?;
+        let _changing = self.changing();
         let path = self.folder.next_key_file();
         if !path.exists() {
             self.refuse_to_draw(&path)?;
-            self.draw()?;
+            self.draw_next().map_err(said)?;
         }
-        self.folder.read_key(&path).map(Arc::new).map_err(said)
+        let next = self.folder.read_key(&path).map_err(said)?;
+        // Somebody may have copied it there, and the power may be cut as soon as it is in force.
+        self.folder.sync(&path).map_err(said)?;
+        Ok(Arc::new(next))
     }
 
     fn settle(&self, in_force: &str) -> Result<Option<PathBuf>, String> {
@@ -187,25 +248,61 @@ impl KeyFolder {
         Ok(())
     }
 
-    fn put_in_place(&self, in_force: &str) -> Result<Option<PathBuf>, Failure> {
-        let (place, next) = (self.folder.master_key_file(), self.folder.next_key_file());
-        let mut found = Vec::new();
-        for file in self.folder.key_files()? {
-            let fingerprint = self.folder.read_key(&file)?.fingerprint();
-            found.push((file, fingerprint));
+    fn changing(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn draw_next(&self) -> Result<PathBuf, Failure> {
+        let path = self.folder.next_key_file();
+        if path.exists() {
+            // What cannot be read may be anything, and be needed.
+            let next = self.folder.read_key(&path)?.fingerprint();
+            let shown = path.display();
+            return Err(format!("there is one already, {next} in {shown}: rotate to it, or remove it").into());
         }
-        let mut holders = found.iter().filter(|(_, fingerprint)| fingerprint == in_force).map(|(file, _)| file);
-        let Some(holder) = holders.next() else { return Ok(None) };
+        write_private(&path, MasterKey::draw(&SystemRng).expose().expose_secret())?;
+        Ok(path)
+    }
+
+    /// Puts the files in order for the key that is in force by the time that it is this one's turn.
+    fn tidy(&self, keys: &Keys) -> Result<(), Failure> {
+        let _changing = self.changing();
+        self.arrange(&keys.fingerprint()).map(drop)
+    }
+
+    fn put_in_place(&self, in_force: &str) -> Result<Option<PathBuf>, Failure> {
+        let _changing = self.changing();
+        self.arrange(in_force)
+    }
+
+    /// Gives the key in force its place, and keeps the one that is there. At no time is `master.key` absent, or any key in no file.
+    fn arrange(&self, in_force: &str) -> Result<Option<PathBuf>, Failure> {
+        let (place, next) = (self.folder.master_key_file(), self.folder.next_key_file());
+        let kept = self.kept(drop)?;
+        let holders: Vec<_> =
+            kept.iter().filter(|(_, key)| key.fingerprint() == in_force).map(|(file, _)| file.clone()).collect();
+        let Some(holder) = holders.first() else { return Ok(None) };
         if *holder != place {
-            if let Some((_, former)) = found.iter().find(|(file, _)| *file == place) {
-                self.folder.rename(&place, &self.folder.former_key_file(former))?;
-            }
+            self.keep_former(&place, &kept)?;
+            self.folder.sync(holder)?;
             self.folder.rename(holder, &place)?;
-        } else if holders.any(|file| *file == next) {
+        }
+        if *holder != next && holders.contains(&next) {
             // It was copied to both places, and what is in force is not to come.
+            self.folder.sync(&place)?;
             fs::remove_file(&next).context(|| format!("cannot remove {}", next.display()))?;
         }
         Ok(Some(place))
+    }
+
+    /// Keeps the key that is in `place` in a file of its own as well.
+    fn keep_former(&self, place: &Path, kept: &[(PathBuf, Arc<MasterKey>)]) -> Result<(), Failure> {
+        let Some((_, former)) = kept.iter().find(|(file, _)| file == place) else { return Ok(()) };
+        let copy = self.folder.former_key_file(&former.fingerprint());
+        if kept.iter().any(|(file, key)| *file == copy && key.fingerprint() == former.fingerprint()) {
+            return self.folder.sync(&copy);
+        }
+        write_private(&copy, former.expose().expose_secret())
     }
 }
 

@@ -509,7 +509,7 @@ impl Store for SqlStore {
     }
 
     async fn note_told(&self, follower: &str, sequence: i64) -> Result<(), StoreError> {
-        on!(self.write, connection => session_events::note_told(connection, follower, sequence))
+        on!(self.write changing Nothing, connection => session_events::note_told(connection, follower, sequence))
     }
 
     async fn mail(&self, mailing: Mailing<'_>) -> Result<Mailed, StoreError> {

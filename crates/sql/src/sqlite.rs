@@ -4,20 +4,24 @@ use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use account::StoreError;
 use sqlx::any::AnyConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, ConnectOptions, Connection, Executor};
+use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
 
 use crate::group::Group;
 use crate::holder_cache::HolderCache;
 use crate::open::{self, Limits, OpenError};
-use crate::{Embedded, SqlStore};
+use crate::row::failed;
+use crate::{Embedded, SqlStore, on};
 
 /// The oldest SQLite that is trusted: before it, a WAL reset that met a concurrent write and checkpoint could corrupt the database.
 pub const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
-/// Durable before it is acknowledged: the log is synced at every commit.
-pub(crate) const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF;";
+/// Durable before it is acknowledged: the log is synced at every commit. What is deleted or replaced is overwritten: a page that is
+/// written anyway costs no more for it.
+pub(crate) const SETTINGS: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON;";
 
 /// Connections that read at the same time. Reading takes microseconds; each connection costs a thread and a page cache.
 const READERS: u32 = 4;
@@ -54,6 +58,25 @@ impl SqlStore {
         let group = Group::start(write.clone(), limits, Arc::clone(&holders));
         Ok(Self::new(read, write, limits, Some(Embedded { group, holders })))
     }
+}
+
+impl SqlStore {
+    /// Empties the write-ahead log, in which there is still what was replaced in the database. `false` when somebody is reading from it: then
+    /// it is to be tried again. On PostgreSQL that is the operator's business.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn empty_log(&self) -> Result<bool, StoreError> {
+        if self.one_pool {
+            return Ok(true);
+        }
+        on!(self.write, connection => empty_log(connection))
+    }
+}
+
+async fn empty_log(connection: &mut AnyConnection) -> Result<bool, StoreError> {
+    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await.map_err(failed)?;
+    row.try_get::<i64, _>(0).map(|busy| busy == 0).map_err(failed)
 }
 
 /// Opens the file `path` with one connection.

@@ -107,5 +107,6 @@ fn kind(error: &StoreError) -> &'static str {
         StoreError::Contended(_) => "contended",
         StoreError::Failed(_) => "failed",
         StoreError::Inconsistent { .. } => "inconsistent",
+        StoreError::OtherKey => "other_key",
     }
 }

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use axum::http::{HeaderMap, HeaderName, header::FORWARDED};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header::FORWARDED};
 use ipnet::IpNet;
 
 const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -33,21 +33,28 @@ impl Proxies {
     #[must_use]
     pub fn sender(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let mut sender = peer.to_canonical();
-        let mut said = match self.header {
-            ForwardedHeader::XForwardedFor => elements(headers, &X_FORWARDED_FOR),
-            ForwardedHeader::Forwarded => elements(headers, &FORWARDED),
-        };
+        let mut said = self.elements(headers);
         while self.trusts(sender) {
             let Some(element) = said.pop() else { break };
             let named = match self.header {
-                ForwardedHeader::XForwardedFor => node(&element),
-                ForwardedHeader::Forwarded => forwarded_for(&element).and_then(|text| node(&text)),
+                ForwardedHeader::XForwardedFor => node(element),
+                ForwardedHeader::Forwarded => forwarded_for(element).and_then(node),
             };
             // Somebody hidden stands behind the proxy that says so.
             let Some(named) = named else { break };
             sender = named;
         }
         sender
+    }
+
+    /// The elements of all lines of the header, in order. What the sender wrote may stand before what a proxy appended to it, on the same
+    /// line, and changes nothing of it.
+    fn elements<'a>(&self, headers: &'a HeaderMap) -> Vec<&'a [u8]> {
+        let lines = |name| headers.get_all(name).iter().map(HeaderValue::as_bytes);
+        match self.header {
+            ForwardedHeader::XForwardedFor => lines(&X_FORWARDED_FOR).flat_map(|line| line.split(|byte| *byte == b',')).collect(),
+            ForwardedHeader::Forwarded => lines(&FORWARDED).flat_map(|line| split(line, b',')).collect(),
+        }
     }
 
     /// Whether an address is that of one of the operator's proxies.
@@ -58,48 +65,45 @@ impl Proxies {
     }
 }
 
-/// The elements of all lines of a header, in order. A line that is not text is one that says nothing.
-fn elements(headers: &HeaderMap, name: &HeaderName) -> Vec<String> {
-    headers
-        .get_all(name)
-        .iter()
-        .flat_map(|line| line.to_str().map_or_else(|_| vec![String::new()], |line| split(line, ',')))
-        .collect()
-}
-
-/// Splits a text where `separator` stands outside quotes.
-fn split(text: &str, separator: char) -> Vec<String> {
-    let (mut parts, mut quoted, mut escaped) = (vec![String::new()], false, false);
-    for character in text.chars() {
-        match character {
-            _ if escaped => escaped = false,
-            '\\' if quoted => escaped = true,
-            '"' => quoted = !quoted,
-            _ if character == separator && !quoted => {
-                parts.push(String::new());
-                continue;
+/// Splits a line where `separator` stands outside quotes, as they are seen from the line's end: a proxy appends to what the sender wrote,
+/// and no quote that was left open there reaches into it.
+fn split(line: &[u8], separator: u8) -> Vec<&[u8]> {
+    let (mut parts, mut end, mut quoted) = (Vec::new(), line.len(), false);
+    for (at, byte) in line.iter().enumerate().rev() {
+        match *byte {
+            b'"' => quoted = !quoted || is_escaped(&line[..at]),
+            byte if byte == separator && !quoted => {
+                parts.push(&line[at + 1..end]);
+                end = at;
             }
             _ => {}
         }
-        parts.last_mut().expect("there is a part from the start").push(character);
     }
+    parts.push(&line[..end]);
+    parts.reverse();
     parts
 }
 
+/// Whether what follows `before` is escaped: by a backslash that is not itself.
+fn is_escaped(before: &[u8]) -> bool {
+    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
 /// What `for=` says in an element of `Forwarded`; nothing when it says it twice.
-fn forwarded_for(element: &str) -> Option<String> {
-    let pairs = split(element, ';');
-    let mut named =
-        pairs.iter().filter_map(|pair| pair.split_once('=')).filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
+fn forwarded_for(element: &[u8]) -> Option<&[u8]> {
+    let pairs = split(element, b';').into_iter().filter_map(|pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=')?;
+        Some((pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii()))
+    });
+    let mut named = pairs.filter(|(name, _)| name.eq_ignore_ascii_case(b"for"));
     let (_, value) = named.next()?;
-    let value = value.trim();
-    let unquoted = value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value);
-    named.next().is_none().then(|| unquoted.to_owned())
+    let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value);
+    named.next().is_none().then_some(unquoted)
 }
 
 /// Reads `192.0.2.7`, `192.0.2.7:80`, `2001:db8::7`, `[2001:db8::7]` and `[2001:db8::7]:80`.
-fn node(text: &str) -> Option<IpAddr> {
-    let text = text.trim();
+fn node(text: &[u8]) -> Option<IpAddr> {
+    let text = str::from_utf8(text.trim_ascii()).ok()?;
     let address = match text.strip_prefix('[') {
         Some(rest) => {
             let (address, port) = rest.split_once(']')?;
@@ -120,7 +124,7 @@ fn is_port(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -174,5 +178,38 @@ mod tests {
         assert_eq!(forwarded("for=unknown"), "10.0.0.1");
         assert_eq!(forwarded("proto=https"), "10.0.0.1");
         assert_eq!(forwarded("for=\"192.0.2.43"), "10.0.0.1", "an open quote");
+    }
+
+    #[test]
+    fn what_stands_before_it_on_its_line_changes_nothing() {
+        let x = |line| sender(ForwardedHeader::XForwardedFor, "10.0.0.1", &[("x-forwarded-for", line)]);
+        assert_eq!(x("\", 198.51.100.9"), "198.51.100.9");
+        assert_eq!(x("\u{e9}, 198.51.100.9"), "198.51.100.9", "no text");
+        assert_eq!(x("1.1.1.1\\, 198.51.100.9, 10.0.0.2"), "198.51.100.9");
+        let forwarded = |line| sender(ForwardedHeader::Forwarded, "10.0.0.1", &[("forwarded", line)]);
+        assert_eq!(forwarded("for=1.1.1.1;x=\", for=198.51.100.17"), "198.51.100.17");
+        assert_eq!(forwarded("for=1.1.1.1;x=\"\\, for=\"198.51.100.17:80\""), "198.51.100.17");
+        assert_eq!(forwarded("for=1.1.1.1;x=\", for=198.51.100.17;by=\"[::1]\", for=\"10.0.0.2\""), "198.51.100.17");
+        assert_eq!(forwarded("\u{e9}, for=198.51.100.17"), "198.51.100.17");
+        assert_eq!(forwarded("x=\"\\\\\", for=198.51.100.17;host=\"a\\\", for=1.1.1.1\""), "198.51.100.17", "an escaped quote");
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_proxy_appends_is_found(
+            prefix in r#"(["\\,;= ]|for=|1\.1\.1\.1|[!-~]|[à-ÿ]){0,40}"#,
+            appended in prop::sample::select(vec![
+                ("198.51.100.17", "for=198.51.100.17"),
+                ("198.51.100.17:4711", "proto=https;for=\"198.51.100.17:4711\""),
+                ("[2001:db8:cafe::17]:80", r#"for="[2001:db8:cafe::17]:80";host="a\", for=1.1.1.1""#),
+            ]),
+            through in prop::sample::select(vec![("", ""), (", 10.0.0.2", ", for=\"10.0.0.2\";by=_gate")]),
+        ) {
+            let address = node(appended.0.as_bytes()).unwrap().to_string();
+            let line = format!("{prefix},{}{}", appended.0, through.0);
+            prop_assert_eq!(sender(ForwardedHeader::XForwardedFor, "10.0.0.1", &[("x-forwarded-for", &line)]), &*address);
+            let line = format!("{prefix}, {}{}", appended.1, through.1);
+            prop_assert_eq!(sender(ForwardedHeader::Forwarded, "10.0.0.1", &[("forwarded", &line)]), &*address);
+        }
     }
 }
