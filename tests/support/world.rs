@@ -69,6 +69,7 @@ impl ByHand {
         let settings = account::Settings {
             regions: vec!["eu".parse().unwrap()],
             retry_pause: Duration::from_secs(1),
+            registrations: 1_000_000,
             longest_wait: Duration::from_secs(60),
             throttle,
             audit_keep: Duration::from_hours(24),

@@ -249,7 +249,7 @@ impl Core {
     pub async fn login(&self, login: &Login) -> Result<LoggedIn, LoginError> {
         if let Credential::Password(_) = login.credential {
             // Nothing is looked up for whoever cannot be served.
-            self.hasher.wait()?;
+            self.can_hash(&login.origin)?;
         }
         let device = self.admit(&login.caller).await?;
         let mut account = self.locate(login).await?;
@@ -363,7 +363,7 @@ impl Core {
         let renewed = match verdict {
             Verdict::Wrong => return Err(LoginError::PasswordWrong),
             Verdict::Right => None,
-            Verdict::RightButOutdated => match self.hasher.hash(candidate.digest().clone()).await {
+            Verdict::RightButOutdated => match self.hash_for(&login.origin, candidate.digest().clone()).await {
                 Ok(renewed) => Some(renewed),
                 Err(error) => {
                     self.was_right(&permit, false).await?;
