@@ -5,6 +5,7 @@ mod guessing;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod races;
+mod renewal;
 mod session_life;
 #[path = "support/world.rs"]
 mod world;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use account::{
     ApplicationSecret, Authenticated, Clock, Core, DeliveryError, Details, Keys, MasterKey, Message, NewAccount, Notice,
-    Notifier, ObjectId, Password, Ports, Profile, Rules, Standing, SystemRng, Timestamp,
+    Notifier, ObjectId, Password, PasswordHasher, Ports, Profile, Rules, Standing, SystemRng, Timestamp,
 };
 use argon::{Cost, Hasher, Settings};
 use hmac::{Hmac, KeyInit, Mac};
@@ -53,6 +53,11 @@ pub fn password(text: &str) -> Password {
 
 impl ByHand {
     pub fn new(store: &SqlStore, throttle: Rules) -> Self {
+        Self::hashing_by(store, throttle, |hasher| Arc::new(hasher))
+    }
+
+    /// With something before the hasher.
+    pub fn hashing_by(store: &SqlStore, throttle: Rules, by: impl FnOnce(Hasher) -> Arc<dyn PasswordHasher>) -> Self {
         let keys = Arc::new(Keys::only(MasterKey::draw(&SystemRng)));
         let cost = Cost { memory_kib: 8, iterations: 1 };
         let hashing = Settings { cost, threads: 1, max_wait: Duration::from_secs(60) };
@@ -60,7 +65,7 @@ impl ByHand {
         let mailbox = Arc::new(Mailbox::default());
         let ports = Ports {
             store: Arc::new(store.clone()),
-            hasher: Arc::new(Hasher::start(hashing, keys.clone(), Arc::new(SystemRng)).unwrap()),
+            hasher: by(Hasher::start(hashing, keys.clone(), Arc::new(SystemRng)).unwrap()),
             clock: clock.clone(),
             rng: Arc::new(SystemRng),
             notifier: mailbox.clone(),

@@ -365,6 +365,8 @@ impl Core {
             Verdict::Right => None,
             Verdict::RightButOutdated => match self.hash_for(&login.origin, candidate.digest().clone()).await {
                 Ok(renewed) => Some(renewed),
+                // The password is right all the same, and the next login renews its verifier.
+                Err(HashError::Overloaded { .. }) => None,
                 Err(error) => {
                     self.was_right(&permit, false).await?;
                     return Err(error.into());
