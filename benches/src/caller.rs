@@ -24,7 +24,9 @@ impl Caller {
 
     /// One that calls from an address of the loopback.
     pub fn from(server: &Serving, address: std::net::Ipv4Addr) -> Outcome<Self> {
-        let client = reqwest::Client::builder().local_address(std::net::IpAddr::from(address)).build()?;
+        // The server ends what is idle for 5 s, which a client that comes just then cannot know.
+        let client = reqwest::Client::builder().pool_idle_timeout(std::time::Duration::from_secs(2));
+        let client = client.local_address(std::net::IpAddr::from(address)).build()?;
         Ok(Self { client, url: server.url.clone() })
     }
 

@@ -290,8 +290,9 @@ impl Default for Listen {
             cert: None,
             key: None,
             allow_plain_http: false,
-            header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(10),
+            // Whoever uses up both, and the second that is left to read a refusal, is gone within ten.
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(4),
             shutdown_grace: Duration::from_secs(30),
         }
     }
