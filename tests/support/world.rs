@@ -24,15 +24,17 @@ impl Clock for HandClock {
     }
 }
 
-/// A mailbox, with the newest code.
+/// A mailbox, with the newest code or link.
 #[derive(Default)]
 pub struct Mailbox(pub Mutex<Option<String>>);
 
 #[async_trait::async_trait]
 impl Notifier for Mailbox {
     async fn deliver(&self, _: &ObjectId, message: &Message) -> Result<(), DeliveryError> {
-        if let Notice::Code { code, .. } = &message.notice {
-            *self.0.lock().unwrap() = Some(code.0.clone());
+        if let Notice::Code { code: text, .. } | Notice::Activation { url: text, .. } | Notice::Reset { url: text, .. } =
+            &message.notice
+        {
+            *self.0.lock().unwrap() = Some(text.0.clone());
         }
         Ok(())
     }
