@@ -1,11 +1,13 @@
 //! The core on real databases, with a clock that is set by hand.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod decisions;
 mod guessing;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod races;
 mod rotations;
+mod renewal;
 mod session_life;
 #[path = "support/world.rs"]
 mod world;

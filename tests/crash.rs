@@ -11,7 +11,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinSet;
 
 use crate::support::Server;
-use crate::support::acknowledged::{Deadline, Lived, PASSWORD, live, log_in, make_people};
+use crate::support::acknowledged::{Deadline, Lived, Living, PASSWORD, live, log_in, make_people};
 use crate::support::app::App;
 
 /// How many people there are in each round, each with a life of their own.
@@ -29,11 +29,11 @@ fn load(server: &Server, people: usize, wanted: usize, enough: &Arc<Notify>) -> 
     let (mut clients, count) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     let (sender, told) = unbounded_channel();
     for client in 0..CLIENTS {
-        let app = App::new(server).waiting_for_ever();
+        let living = Living::at(server).waiting_for_ever();
         let (sender, count, enough) = (sender.clone(), Arc::clone(&count), Arc::clone(enough));
         clients.spawn(async move {
             for person in (people + client..people + PEOPLE).step_by(CLIENTS) {
-                let what = live(&app, person).await.expect("it answers, or is dead");
+                let what = live(&living, person).await.expect("it answers, or is dead");
                 sender.send((person, what)).unwrap();
                 if count.fetch_add(1, Ordering::SeqCst) + 1 == wanted {
                     enough.notify_one();
@@ -65,7 +65,7 @@ pub async fn assert_whole(server: &Server, app: &App, person: usize) {
     assert!((old.body["region"] == "cn") != (new.body["region"] == "cn"), "{person}: {} {}", old.body, new.body);
 }
 
-/// No acknowledged login, logout, refresh or change of a password is lost, and nothing else is half there.
+/// Nothing that was acknowledged is lost, be it a login, logout, refresh, new password, binding or the count of a wrong guess, and nothing else is half there.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
     let kills = kills();
@@ -82,14 +82,15 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         assert!(!server.wait().success());
         clients.shutdown().await;
         server = Server::dev_in(Arc::clone(&folder), &[]);
-        let app = App::new(&server);
+        let (app, database) = (App::new(&server), server.database().await);
         let by = Deadline::within(Duration::from_secs(60));
         let mut silent: Vec<_> = (round * PEOPLE..(round + 1) * PEOPLE).collect();
         while let Some((person, lived)) = told.recv().await {
-            lived.verify(by, &app, person).await;
+            lived.verify(by, &app, Some(&database), person).await;
             silent.retain(|silent| *silent != person);
             acknowledged += 1;
         }
+        database.close().await;
         // The first of them were in the middle of their lives.
         for person in silent.into_iter().take(CLIENTS) {
             assert_whole(&server, &app, person).await;

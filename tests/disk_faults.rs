@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, getuid, kill_process};
+use sqlx::AnyPool;
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::doctor::examine;
 use crate::support::Server;
-use crate::support::acknowledged::{Deadline, Lived, PASSWORD, Told, live, log_in, make_people};
+use crate::support::acknowledged::{Deadline, Lived, Living, PASSWORD, Told, live, log_in, make_people};
 use crate::support::app::App;
 use crate::support::server::{Lines, hearthgate_on, under};
 
@@ -27,15 +28,15 @@ const BACK: Duration = Duration::from_secs(5);
 const LISTEN: [&str; 4] = ["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"];
 
 /// Lets people live, of whom some are told that the server cannot answer.
-async fn lives(server: &Server, people: std::ops::Range<usize>) -> Vec<(usize, Lived)> {
+async fn lives(living: &Living, people: std::ops::Range<usize>) -> Vec<(usize, Lived)> {
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
-        let app = App::new(server);
+        let living = living.clone();
         let own = people.clone().skip(client).step_by(CLIENTS);
         clients.spawn(async move {
             let mut told = Vec::new();
             for person in own {
-                match live(&app, person).await {
+                match live(&living, person).await {
                     Some(lived) => told.push((person, lived)),
                     // As `Retry-After` says.
                     None => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -48,12 +49,12 @@ async fn lives(server: &Server, people: std::ops::Range<usize>) -> Vec<(usize, L
 }
 
 /// Everything is as it was told, soon after the disk works again.
-async fn assert_kept(server: &Server, told: &[(usize, Lived)]) {
+async fn assert_kept(server: &Server, database: Option<&AnyPool>, told: &[(usize, Lived)]) {
     let (app, by) = (App::new(server), Deadline::within(BACK));
     by.ask(async || log_in(&app, 0, PASSWORD).await).await;
     let by = Deadline::within(Duration::from_secs(60));
     for (person, lived) in told {
-        lived.verify(by, &app, *person).await;
+        lived.verify(by, &app, database, *person).await;
     }
 }
 
@@ -101,19 +102,21 @@ fn fill(ballast: &Path) {
 async fn a_full_disk_is_no_success_and_no_loss() {
     let folder = populated(2 * PEOPLE);
     let server = on_a_small_disk(&folder);
-    let before = lives(&server, 1..PEOPLE).await;
-    assert_eq!(before.len(), PEOPLE - 1);
     let inside = PathBuf::from(format!("/proc/{}/root", server.pid().as_raw_nonzero()));
-    let ballast = inside.join(server.data().strip_prefix("/").unwrap()).join("ballast");
+    let data = inside.join(server.data().strip_prefix("/").unwrap());
+    let (living, ballast) = (Living::with(&server, &data), data.join("ballast"));
+    let before = lives(&living, 1..PEOPLE).await;
+    assert_eq!(before.len(), PEOPLE - 1);
     fill(&ballast);
-    let meanwhile = lives(&server, PEOPLE..2 * PEOPLE).await;
+    let meanwhile = lives(&living, PEOPLE..2 * PEOPLE).await;
     assert!(meanwhile.len() < PEOPLE, "nobody noticed");
     server.log.wait_for(|line| line.contains("disk is full"));
     let (well, found) = examine(&mut in_its_place(&server, hearthgate_on(&server.data(), ["doctor", "--json"])));
     let (state, sentence) = &found["data folder"];
     assert!(!well && state == "wrong" && sentence.contains("No space left"), "{found:?}");
     std::fs::remove_file(&ballast).unwrap();
-    assert_kept(&server, &[before, meanwhile].concat()).await;
+    // The database is on a disk that only the server sees.
+    assert_kept(&server, None, &[before, meanwhile].concat()).await;
 }
 
 /// A disk that fails, as far as the server can tell. It works again when this is dropped.
@@ -153,20 +156,23 @@ async fn a_failing_disk_is_no_success_and_no_loss() {
     let faults: Vec<_> = faults.into_iter().flat_map(both).collect();
     let folder = populated((faults.len() + 1) * PEOPLE);
     let mut server = Server::dev_in(Arc::clone(&folder), &[]);
-    let mut told = lives(&server, 1..PEOPLE).await;
+    let (living, database) = (Living::at(&server), server.database().await);
+    let mut told = lives(&living, 1..PEOPLE).await;
     for (round, what) in (1..).zip(&faults) {
         let fault = Fault::begin(&server, what);
-        let meanwhile = lives(&server, round * PEOPLE..(round + 1) * PEOPLE).await;
+        let meanwhile = lives(&living, round * PEOPLE..(round + 1) * PEOPLE).await;
         drop(fault);
         println!("{what}: {} of {PEOPLE} were answered", meanwhile.len());
         assert!(meanwhile.len() < PEOPLE, "nobody noticed {what}");
-        assert_kept(&server, &meanwhile).await;
+        assert_kept(&server, Some(&database), &meanwhile).await;
         told.extend(meanwhile);
     }
     // To ask for a new password was to log in with it, which has ended the session before.
     told.retain(|(_, lived)| !matches!(lived.told, Told::Changed(..)));
     server.log.wait_for(|line| line.contains("disk I/O error"));
+    database.close().await;
     server.signal(Signal::KILL);
     server.wait();
-    assert_kept(&Server::dev_in(folder, &[]), &told).await;
+    let server = Server::dev_in(folder, &[]);
+    assert_kept(&server, Some(&server.database().await), &told).await;
 }

@@ -8,13 +8,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
+use sqlx::AnyPool;
 use tempfile::TempDir;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::cluster::{Postgres, url_at};
 use crate::support::Server;
-use crate::support::acknowledged::{Deadline, Lived, PASSWORD, answered, live, log_in, make_people};
+use crate::support::acknowledged::{Deadline, Lived, Living, PASSWORD, answered, live, log_in, make_people};
 use crate::support::app::App;
 use crate::support::ports::free_port;
 use crate::support::postgres::psql;
@@ -92,12 +93,12 @@ type Lives = (Vec<(usize, Lived)>, Duration);
 fn load(nodes: &[Server], people: usize, killable: &Arc<Notify>) -> JoinSet<Lives> {
     let (mut clients, count) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for client in 0..CLIENTS {
-        let (app, count, killable) = (App::new(&nodes[client % nodes.len()]), Arc::clone(&count), Arc::clone(killable));
+        let (living, count, killable) = (Living::at(&nodes[client % nodes.len()]), Arc::clone(&count), Arc::clone(killable));
         clients.spawn(async move {
             let mut told = Vec::new();
             for person in (people + client..people + PEOPLE).step_by(CLIENTS) {
                 let begun = Instant::now();
-                match live(&app, person).await {
+                match live(&living, person).await {
                     Some(what) => told.push((person, what)),
                     None => return (told, begun.elapsed()),
                 }
@@ -111,7 +112,7 @@ fn load(nodes: &[Server], people: usize, killable: &Arc<Notify>) -> JoinSet<Live
     clients
 }
 
-/// No acknowledged login, logout, refresh or change of a password is lost, and the nodes recover by themselves.
+/// Nothing that was acknowledged is lost, and the nodes recover by themselves.
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_acknowledged_is_lost_when_the_primary_dies() {
     let rounds: usize = std::env::var("TEST_FAILOVERS").map_or(20, |text| text.parse().unwrap());
@@ -124,6 +125,7 @@ async fn nothing_acknowledged_is_lost_when_the_primary_dies() {
     let nodes = [Server::dev_with(&settings), Server::dev_with(&settings)];
     make_people(&nodes[0], rounds * PEOPLE);
 
+    sqlx::any::install_default_drivers();
     let (mut acknowledged, mut slowest, mut back) = (0, Duration::ZERO, Duration::ZERO);
     for round in 0..rounds {
         let standby = primary.clone_at(spare, &[]);
@@ -137,15 +139,16 @@ async fn nothing_acknowledged_is_lost_when_the_primary_dies() {
         let lived = clients.join_all().await;
         standby.promote();
         let (promoted, back_by) = (Instant::now(), Deadline::within(BACK));
-        let apps = nodes.each_ref().map(App::new);
+        let (apps, database) = (nodes.each_ref().map(App::new), AnyPool::connect_lazy(&store).unwrap());
         for app in &apps {
             back_by.ask(async || log_in(app, round * PEOPLE, PASSWORD).await).await;
         }
         back = back.max(promoted.elapsed());
         for (person, told) in lived.iter().flat_map(|(told, _)| told).filter(|(person, _)| *person != round * PEOPLE) {
-            told.verify(back_by, &apps[person % 2], *person).await;
+            told.verify(back_by, &apps[person % 2], Some(&database), *person).await;
             acknowledged += 1;
         }
+        database.close().await;
         slowest = lived.iter().map(|(_, took)| *took).fold(slowest, Duration::max);
         primary = standby;
     }

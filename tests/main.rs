@@ -34,6 +34,7 @@ mod log;
 mod messages;
 mod mqtt;
 mod one_account;
+mod overload;
 mod pages;
 mod power_cut;
 mod real_client;

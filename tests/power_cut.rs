@@ -18,7 +18,7 @@ use tokio::task::JoinSet;
 use crate::crash::assert_whole;
 use crate::disk::{Act, Disk, acts, tracer};
 use crate::support::Server;
-use crate::support::acknowledged::{Deadline, Lived, live, make_people};
+use crate::support::acknowledged::{Deadline, Lived, Living, live, make_people};
 use crate::support::app::App;
 
 /// How many people there are, each with a life of their own.
@@ -45,11 +45,11 @@ async fn lives(folder: &Arc<TempDir>) -> (Vec<(usize, Lived)>, Vec<Act>) {
     make_people(&server, PEOPLE);
     let mut clients = JoinSet::new();
     for client in 0..CLIENTS {
-        let app = App::new(&server);
+        let living = Living::at(&server);
         clients.spawn(async move {
             let mut told = Vec::new();
             for person in (client..PEOPLE).step_by(CLIENTS) {
-                told.push((person, live(&app, person).await.unwrap()));
+                told.push((person, live(&living, person).await.unwrap()));
             }
             told
         });
@@ -115,12 +115,13 @@ async fn nothing_acknowledged_is_lost_when_the_power_is_cut() {
 
 /// Asks for what was told before a cut; how much that was.
 async fn check(server: &Server, told: &[(usize, usize, Lived)], others: &[(usize, usize, Lived)], dice: &mut Rng) -> usize {
-    let app = App::new(server);
+    let (app, database) = (App::new(server), server.database().await);
     let last = told.len().saturating_sub(LAST);
     let asked: Vec<_> = told[last..].iter().chain(dice.choose_multiple(&told[..last], OTHERS)).collect();
     for (_, person, lived) in &asked {
-        lived.verify(Deadline::within(Duration::from_secs(5)), &app, *person).await;
+        lived.verify(Deadline::within(Duration::from_secs(5)), &app, Some(&database), *person).await;
     }
+    database.close().await;
     if !told.is_empty()
         && let Some((_, person, _)) = dice.choice(others)
     {

@@ -2,12 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::{BoxFuture, join_all};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
+use crate::support::acknowledged::{log_in, make_people};
 use crate::support::app::App;
 use crate::support::calls::{CUBE, TOUCH, md5};
 use crate::support::guard::Guard;
@@ -20,14 +24,16 @@ const EMAIL: &str = "anna@example.com";
 const PHONE: &str = "+8613100000001";
 
 /// The limits as they are when nothing is configured.
-const DEFAULTS: [(&str, &str); 3] = [
+const DEFAULTS: [(&str, &str); 4] = [
     ("HEARTHGATE_THROTTLE__FAILURES", "5"),
     ("HEARTHGATE_THROTTLE__SOURCE_FAILURES", "5"),
     ("HEARTHGATE_THROTTLE__DAILY", "100"),
+    ("HEARTHGATE_THROTTLE__REGISTRATIONS", "20"),
 ];
 
 /// The same, but for sources.
-const ANY_SOURCE: [(&str, &str); 3] = [DEFAULTS[0], ("HEARTHGATE_THROTTLE__SOURCE_FAILURES", "1000000"), DEFAULTS[2]];
+const ANY_SOURCE: [(&str, &str); 4] =
+    [DEFAULTS[0], ("HEARTHGATE_THROTTLE__SOURCE_FAILURES", "1000000"), DEFAULTS[2], DEFAULTS[3]];
 
 struct World {
     server: Server,
@@ -278,8 +284,8 @@ async fn a_network_is_one_source_behind_a_proxy() {
 /// A way to prove something, tried with something wrong from an address.
 type Way<'a> = Box<dyn Fn(String) -> BoxFuture<'a, Answer> + 'a>;
 
-/// Every request of every dialect that compares a password, code, link or refresh token holds guesses back. A request that is new
-/// must be added here, to one of the two lists.
+/// Every request of every dialect that compares a password, code, link or refresh token holds guesses back, and one that hashes without
+/// comparing anything holds itself back. A request that is new must be added here, to one of the two lists.
 #[tokio::test]
 async fn every_way_holds_guesses_back() {
     let world = World::with_anna(&DEFAULTS);
@@ -361,6 +367,7 @@ async fn every_way_holds_guesses_back() {
                 Box::leak(Box::new([("username", "anna"), ("password", wrong), ("uuid", TOUCH), ("cubeSn", CUBE)])),
             ),
         ),
+        ("POST /accounts", Box::new(move |from| Box::pin(async move { register_anew(&world.panel.from(&from)).await }))),
         ("POST /v2/accounts/login", json("/v2/accounts/login", json!({ "username": "anna", "password": wrong }))),
         (
             "POST /accounts/flushToken",
@@ -403,7 +410,91 @@ async fn every_way_holds_guesses_back() {
     }
 }
 
-/// Requests with which nobody proves anything but an access token or a signature.
+/// Registers, each time somebody else, with nothing but an address to which a link is mailed.
+async fn register_anew(panel: &Panel) -> Answer {
+    static PEOPLE: AtomicUsize = AtomicUsize::new(0);
+    let name = format!("newcomer{}", PEOPLE.fetch_add(1, Ordering::Relaxed));
+    let (email, password) = (format!("{name}@example.com"), md5(PASSWORD));
+    let form = [("username", name.as_str()), ("email", &email), ("password", &password), ("rePassword", &password)];
+    panel.form("/accounts", &form).await.answer
+}
+
+/// Registrations that prove nothing are limited for each address, also over a restart; those by code are not.
+#[tokio::test]
+async fn one_source_registers_twenty_by_link() {
+    let world = World::with_anna(&DEFAULTS);
+    let near = world.panel.from("127.0.1.1");
+    for _ in 0..20 {
+        assert_eq!(register_anew(&near).await.body["code"], 1);
+    }
+    assert!((25..=30).contains(&assert_throttled(&register_anew(&near).await)));
+    let refused = register_anew(&near).await;
+    assert_eq!(world.server.log_line(&refused.request_id)["outcome"], "too many registrations from this address");
+    assert_eq!(register_anew(&world.panel.from("127.0.1.2")).await.body["code"], 1, "nobody else waits");
+    assert_eq!(world.v8_login("127.0.1.1", EMAIL, PASSWORD).await.body["region"], "cn", "and whoever logs in from there");
+
+    let folder = world.server.stop();
+    let world = World::of(Server::dev_at(folder, &["--http", "127.0.0.1:0", "--https", "127.0.0.1:0"], &DEFAULTS));
+    let near = world.panel.from("127.0.1.1");
+    assert_throttled(&register_anew(&near).await);
+    let by_code = json!({ "email": "berta@example.com", "verificationCode": "000000", "password": PASSWORD });
+    assert_eq!(world.app.from("127.0.1.1").v8("/api/user/register", by_code).await.body["error"], 498);
+    assert_eq!(world.server.operate(&["throttle", "clear", "--source", "127.0.1.1"]), json!({ "cleared": 2 }));
+    assert_eq!(register_anew(&near).await.body["code"], 1);
+}
+
+/// Hashes that take long, on one thread, for whoever is prepared to wait.
+const COSTLY: [(&str, &str); 5] = [
+    ("HEARTHGATE_HASH__MEMORY_KIB", "16384"),
+    ("HEARTHGATE_HASH__ITERATIONS", "8"),
+    ("HEARTHGATE_HASH__THREADS", "1"),
+    ("HEARTHGATE_HASH__MAX_WAIT", "10m"),
+    ("HEARTHGATE_DATABASE__ACQUIRE_TIMEOUT", "10m"),
+];
+
+/// How many flood at once from one address.
+const FLOOD: usize = 10;
+
+/// Begins a flood, and lets somebody log in from elsewhere when the first of it is answered: before most of the others are.
+async fn assert_served_beside(world: &World, flood: Vec<BoxFuture<'static, Answer>>) {
+    let (answered, flooded) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let mut requests = JoinSet::new();
+    for request in flood {
+        let (answered, flooded) = (Arc::clone(&answered), Arc::clone(&flooded));
+        requests.spawn(async move {
+            assert_eq!(request.await.status, 200);
+            answered.fetch_add(1, Ordering::SeqCst);
+            flooded.notify_one();
+        });
+    }
+    flooded.notified().await;
+    assert_eq!(world.v8_login("127.0.2.1", "+8613123456789", "12345678").await.body["region"], "cn");
+    let before = answered.load(Ordering::SeqCst);
+    assert!(before <= FLOOD / 2, "{before} of the flood were before");
+    requests.join_all().await;
+}
+
+/// However much comes from one address, one of it is hashed at a time: whoever logs in from elsewhere is next but one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_from_one_address_holds_nobody_else_up() {
+    let world = World::new(&COSTLY);
+    let near = world.panel.from("127.0.1.1");
+    let newcomers = std::iter::repeat_n(near, FLOOD)
+        .map(|near| -> BoxFuture<'static, Answer> { Box::pin(async move { register_anew(&near).await }) });
+    assert_served_beside(&world, newcomers.collect()).await;
+
+    // The same by people who are at home there.
+    make_people(&world.server, FLOOD);
+    let app = world.app.from("127.0.1.1");
+    let logins = || -> Vec<BoxFuture<'static, Answer>> {
+        let apps = std::iter::repeat_n(app.clone(), FLOOD).enumerate();
+        apps.map(|(person, app)| Box::pin(async move { log_in(&app, person, "12345678").await }) as BoxFuture<_>).collect()
+    };
+    join_all(logins()).await;
+    assert_served_beside(&world, logins()).await;
+}
+
+/// Requests with which nobody proves anything but an access token or a signature, and nothing is hashed for.
 const PROVE_NOTHING: &[&str] = &[
     "GET /api/user/region",
     "POST /api/sms",
@@ -433,7 +524,6 @@ const PROVE_NOTHING: &[&str] = &[
     "POST /cube/confirm",
     "GET /cube/confirm",
     "POST /cube/removeBind",
-    "POST /accounts",
     "POST /accounts/resendEmail",
     "POST /email/code",
     "POST /sms/code",

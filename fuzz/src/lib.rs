@@ -71,6 +71,7 @@ async fn build() -> Router {
         regions: vec![region.clone()],
         retry_pause: Duration::from_secs(1),
         throttle: rules,
+        registrations: 1_000_000,
         longest_wait: Duration::from_secs(60),
         audit_keep: Duration::from_hours(24),
         uniform_errors: false,

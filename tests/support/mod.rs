@@ -32,6 +32,6 @@ pub fn client_from(address: &str) -> reqwest::Client {
 pub fn client_builder() -> reqwest::ClientBuilder {
     // Another test in the same process may have done so.
     drop(rustls::crypto::ring::default_provider().install_default());
-    // The server ends what is idle for 10 s, which a client that comes just then cannot know.
-    reqwest::Client::builder().pool_idle_timeout(std::time::Duration::from_secs(5))
+    // The server ends what is idle for 5 s, which a client that comes just then cannot know.
+    reqwest::Client::builder().pool_idle_timeout(std::time::Duration::from_secs(2))
 }

@@ -20,12 +20,20 @@ pub struct Panel {
     base: String,
     client: reqwest::Client,
     cookies: String,
+    /// Whether calls that a server leaves unanswered go on waiting.
+    waits_for_ever: bool,
     seen: Arc<Mutex<BTreeSet<(String, u32)>>>,
 }
 
 impl Panel {
     pub fn new(server: &Server) -> Self {
-        Self { base: server.http.clone(), client: crate::support::client(), cookies: String::new(), seen: Arc::default() }
+        Self {
+            base: server.http.clone(),
+            client: crate::support::client(),
+            cookies: String::new(),
+            waits_for_ever: false,
+            seen: Arc::default(),
+        }
     }
 
     /// The same with these cookies.
@@ -37,6 +45,11 @@ impl Panel {
     /// The same at another server.
     pub fn at(&self, server: &Server) -> Self {
         Self { base: server.http.clone(), ..self.clone() }
+    }
+
+    /// One that goes on waiting when its server dies.
+    pub fn waiting_for_ever(&self) -> Self {
+        Self { waits_for_ever: true, ..self.clone() }
     }
 
     /// The same from another address of the loopback.
@@ -95,7 +108,15 @@ impl Panel {
         if !self.cookies.is_empty() {
             builder = builder.header("cookie", &self.cookies);
         }
-        let answer = Answer::read(builder.body(body).send().await.unwrap()).await;
+        let answered = match builder.body(body).send().await {
+            Ok(response) => Answer::try_read(response).await,
+            Err(error) => Err(error),
+        };
+        let answer = match answered {
+            Ok(answer) => answer,
+            Err(_) if self.waits_for_ever => std::future::pending().await,
+            Err(error) => panic!("{error}"),
+        };
         let reply = Reply { request: request.clone(), answer };
         self.seen.lock().unwrap().insert((request, reply.code()));
         reply

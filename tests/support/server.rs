@@ -21,10 +21,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const CHEAP: [(&str, &str); 2] = [("HEARTHGATE_HASH__MEMORY_KIB", "8"), ("HEARTHGATE_HASH__ITERATIONS", "1")];
 
 /// As many wrong guesses as a test likes, all of which come from one address.
-const PATIENT: [(&str, &str); 3] = [
+const PATIENT: [(&str, &str); 4] = [
     ("HEARTHGATE_THROTTLE__FAILURES", "1000000"),
     ("HEARTHGATE_THROTTLE__SOURCE_FAILURES", "1000000"),
     ("HEARTHGATE_THROTTLE__DAILY", "1000000"),
+    ("HEARTHGATE_THROTTLE__REGISTRATIONS", "1000000"),
 ];
 
 /// `hearthgate` with these arguments, on a data folder and the database that belongs to it.

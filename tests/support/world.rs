@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use account::{
     ApplicationSecret, Authenticated, Clock, Core, DeliveryError, Details, Keys, MasterKey, Message, NewAccount, Notice,
-    Notifier, ObjectId, Password, Ports, Profile, Rules, Standing, SystemRng, Timestamp,
+    Notifier, ObjectId, Password, PasswordHasher, Ports, Profile, Rules, Standing, SystemRng, Timestamp,
 };
 use argon::{Cost, Hasher, Settings};
 use hmac::{Hmac, KeyInit, Mac};
@@ -24,15 +24,17 @@ impl Clock for HandClock {
     }
 }
 
-/// A mailbox, with the newest code.
+/// A mailbox, with the newest code or link.
 #[derive(Default)]
 pub struct Mailbox(pub Mutex<Option<String>>);
 
 #[async_trait::async_trait]
 impl Notifier for Mailbox {
     async fn deliver(&self, _: &ObjectId, message: &Message) -> Result<(), DeliveryError> {
-        if let Notice::Code { code, .. } = &message.notice {
-            *self.0.lock().unwrap() = Some(code.0.clone());
+        if let Notice::Code { code: text, .. } | Notice::Activation { url: text, .. } | Notice::Reset { url: text, .. } =
+            &message.notice
+        {
+            *self.0.lock().unwrap() = Some(text.0.clone());
         }
         Ok(())
     }
@@ -53,6 +55,11 @@ pub fn password(text: &str) -> Password {
 
 impl ByHand {
     pub fn new(store: &SqlStore, throttle: Rules) -> Self {
+        Self::hashing_by(store, throttle, |hasher| Arc::new(hasher))
+    }
+
+    /// With something before the hasher.
+    pub fn hashing_by(store: &SqlStore, throttle: Rules, by: impl FnOnce(Hasher) -> Arc<dyn PasswordHasher>) -> Self {
         let keys = Arc::new(Keys::only(MasterKey::draw(&SystemRng)));
         let cost = Cost { memory_kib: 8, iterations: 1 };
         let hashing = Settings { cost, threads: 1, max_wait: Duration::from_secs(60) };
@@ -60,7 +67,7 @@ impl ByHand {
         let mailbox = Arc::new(Mailbox::default());
         let ports = Ports {
             store: Arc::new(store.clone()),
-            hasher: Arc::new(Hasher::start(hashing, keys.clone(), Arc::new(SystemRng)).unwrap()),
+            hasher: by(Hasher::start(hashing, keys.clone(), Arc::new(SystemRng)).unwrap()),
             clock: clock.clone(),
             rng: Arc::new(SystemRng),
             notifier: mailbox.clone(),
@@ -69,6 +76,7 @@ impl ByHand {
         let settings = account::Settings {
             regions: vec!["eu".parse().unwrap()],
             retry_pause: Duration::from_secs(1),
+            registrations: 1_000_000,
             longest_wait: Duration::from_secs(60),
             throttle,
             audit_keep: Duration::from_hours(24),

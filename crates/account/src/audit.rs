@@ -115,7 +115,7 @@ impl Core {
         self.store.append_audit(vec![entry]).await
     }
 
-    /// Notes a refusal, to be written by [`Core::write_refusals`].
+    /// Notes a refusal, or what could not be recorded, to be written by [`Core::write_refusals`].
     pub fn note_refusal(&self, deed: Deed) {
         let now = self.clock.now();
         let mut waiting = self.refusals.waiting();
@@ -200,7 +200,10 @@ impl Core {
 /// Whether two refusals differ in nothing but the request.
 fn is_alike(one: &Deed, other: &Deed) -> bool {
     let address = |deed: &Deed| deed.origin.as_ref().map(|origin| origin.address);
-    one.what == other.what
+    // What was done has an entry of its own.
+    one.refused
+        && other.refused
+        && one.what == other.what
         && one.outcome == other.outcome
         && one.account == other.account
         && one.identifier == other.identifier

@@ -31,6 +31,8 @@ pub struct Core {
     pub(crate) keys: Arc<Keys>,
     /// Who waits for the same lane on this node.
     pub(crate) turns: Arc<Turns>,
+    /// Who waits for another hash of the same source on this node.
+    pub(crate) shares: Arc<Turns>,
     /// Refusals that wait to be written into the audit trail.
     pub(crate) refusals: Refusals,
 }
@@ -44,7 +46,9 @@ pub struct Settings {
     pub retry_pause: Duration,
     /// How much guessing is forgiven.
     pub throttle: Rules,
-    /// The longest that anybody is let wait for those who guess in the same lane.
+    /// How many may register from one source without having proven anything, before the next ones wait.
+    pub registrations: u32,
+    /// The longest that anybody is let wait for those who guess in the same lane, and for other hashes of the same source.
     pub longest_wait: Duration,
     /// How long the audit trail is kept.
     pub audit_keep: Duration,
@@ -111,8 +115,8 @@ impl Core {
     #[must_use]
     pub fn new(ports: Ports, settings: Settings, keys: Arc<Keys>) -> Self {
         let Ports { store, hasher, clock, rng, notifier, directory } = ports;
-        let turns = Arc::<Turns>::default();
-        Self { store, hasher, clock, rng, notifier, directory, settings, keys, turns, refusals: Refusals::default() }
+        let (turns, shares) = Default::default();
+        Self { store, hasher, clock, rng, notifier, directory, settings, keys, turns, shares, refusals: Refusals::default() }
     }
 
     /// The clock that decides.

@@ -35,6 +35,7 @@ mod resource_server;
 mod sealed_stream;
 mod session;
 mod session_event;
+mod share;
 pub mod store;
 mod text;
 mod throttle;

@@ -249,7 +249,7 @@ impl Core {
     pub async fn login(&self, login: &Login) -> Result<LoggedIn, LoginError> {
         if let Credential::Password(_) = login.credential {
             // Nothing is looked up for whoever cannot be served.
-            self.hasher.wait()?;
+            self.can_hash(&login.origin)?;
         }
         let device = self.admit(&login.caller).await?;
         let mut account = self.locate(login).await?;
@@ -363,8 +363,10 @@ impl Core {
         let renewed = match verdict {
             Verdict::Wrong => return Err(LoginError::PasswordWrong),
             Verdict::Right => None,
-            Verdict::RightButOutdated => match self.hasher.hash(candidate.digest().clone()).await {
+            Verdict::RightButOutdated => match self.hash_for(&login.origin, candidate.digest().clone()).await {
                 Ok(renewed) => Some(renewed),
+                // The password is right all the same, and the next login renews its verifier.
+                Err(HashError::Overloaded { .. }) => None,
                 Err(error) => {
                     self.was_right(&permit, false).await?;
                     return Err(error.into());

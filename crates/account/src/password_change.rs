@@ -146,7 +146,7 @@ impl Core {
             }
             (ResetProof::Link(_), Address::Phone(_)) => return Err(LinkError::Unknown.into()),
         };
-        let verifier = self.hasher.hash(reset.password.clone()).await?;
+        let verifier = self.hash_for(reset.origin, reset.password.clone()).await?;
         for _ in 0..ATTEMPTS {
             if session.is_some_and(|session| session.account != account.number) {
                 // Meanwhile the address has become another account's.
@@ -222,7 +222,7 @@ impl Core {
             }
             let renewed = match verifier.take() {
                 Some(verifier) => verifier,
-                None => self.hasher.hash(new.clone()).await?,
+                None => self.hash_for(origin, new.clone()).await?,
             };
             let news = self.password_news(&account);
             let change = AccountChange {

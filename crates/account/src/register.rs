@@ -11,11 +11,12 @@ use crate::link::{LinkForm, LinkPurpose};
 use crate::login::LoggedIn;
 use crate::message::{Address, DeliveryError};
 use crate::origin::Origin;
-use crate::password::PasswordDigest;
+use crate::password::{PasswordDigest, Verifier};
 use crate::region::Region;
 use crate::session::{Opening, Session};
 use crate::store::{Created, Creation, StoreError};
 use crate::text::Malformed;
+use crate::throttle::{GuessError, Permit};
 use crate::time::Timestamp;
 
 /// The number of an account that has none yet: the store decides it.
@@ -91,6 +92,12 @@ pub enum RegisterError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// Too many have registered from there without having proven anything.
+    #[error("too many registrations from this address")]
+    TooMany {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// The operator has disabled the application meanwhile.
     #[error("the application is disabled")]
     ApplicationDisabled,
@@ -100,6 +107,16 @@ pub enum RegisterError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+impl From<GuessError> for RegisterError {
+    fn from(error: GuessError) -> Self {
+        match error {
+            GuessError::TooMany { retry_after } => Self::TooMany { retry_after },
+            GuessError::Hash(error) => Self::Hash(error),
+            GuessError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl Core {
@@ -138,13 +155,14 @@ impl Core {
         if registration.password.is_common() {
             return Err(RegisterError::PasswordCommon);
         }
+        let newcomer = self.count_newcomer(registration).await?;
         let code = match &registration.proof {
             RegistrationProof::Code(code) => {
                 Some(self.check_code(Purpose::Register, &registration.address, code, registration.origin).await?)
             }
             RegistrationProof::Link { .. } => None,
         };
-        let verifier = self.hasher.hash(registration.password.clone()).await?;
+        let verifier = self.hash_newcomer(registration, newcomer.as_ref()).await?;
         let now = self.clock.now();
         let (email, phone) = match &registration.address {
             Address::Email(email) => (Some(email.clone()), None),
@@ -171,6 +189,22 @@ impl Core {
             revision: 0,
         };
         self.commit_registration(registration, account, code.as_ref(), session, now).await
+    }
+
+    /// Counts whoever proves nothing by the source, for good: what is done for them is what a flood is after.
+    async fn count_newcomer(&self, registration: &Registration<'_>) -> Result<Option<Permit>, RegisterError> {
+        match registration.proof {
+            RegistrationProof::Code(_) => Ok(None),
+            RegistrationProof::Link { .. } => Ok(Some(self.permit_newcomer(registration.origin).await?)),
+        }
+    }
+
+    async fn hash_newcomer(&self, registration: &Registration<'_>, newcomer: Option<&Permit>) -> Result<Verifier, RegisterError> {
+        let hashed = self.hash_for(registration.origin, registration.password.clone()).await;
+        if let (Err(_), Some(permit)) = (&hashed, newcomer) {
+            self.was_right(permit, false).await?;
+        }
+        Ok(hashed?)
     }
 
     async fn commit_registration(

@@ -7,7 +7,7 @@
 //! each day.
 
 use std::str::FromStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::account::{Account, ObjectId};
 use crate::core::Core;
@@ -95,6 +95,12 @@ impl Lane {
     #[must_use]
     pub fn of_tokens(source: Source) -> Self {
         Self(format!("tokens/{source}"))
+    }
+
+    /// The lane of registrations that prove nothing, from a source.
+    #[must_use]
+    pub fn of_newcomers(source: Source) -> Self {
+        Self(format!("newcomers/{source}"))
     }
 
     fn at(&self, source: Source) -> Self {
@@ -446,8 +452,9 @@ impl Core {
         verifier: Option<&Verifier>,
     ) -> Result<(Verdict, Permit), GuessError> {
         // Whoever would wait for too long in all is sent away before anything is written, and has a place in the queue before that is.
-        let hashing = self.hasher.wait()?;
+        let (begun, hashing) = (Instant::now(), self.hasher.wait()?);
         let turn = self.turn(&guess, self.settings.longest_wait.saturating_sub(hashing)).await?;
+        let _share = self.share(&guess.source, begun).await?;
         let place = self.hasher.reserve()?;
         let permit = self.count(guess, turn).await?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that compares passwords")]
@@ -477,6 +484,12 @@ impl Core {
         let source_failures = self.settings.throttle.source_failures.saturating_mul(TOKENS);
         let guess = Guess { subject: None, own: Vec::new(), proven: false, source, source_failures };
         self.permit(guess).await.map(drop)
+    }
+
+    /// Counts a registration that proves nothing. While the permit is held, others from there wait.
+    pub(crate) async fn permit_newcomer(&self, origin: &Origin) -> Result<Permit, GuessError> {
+        let (source, source_failures) = (Lane::of_newcomers(origin.source()), self.settings.registrations);
+        self.permit(Guess { subject: None, own: Vec::new(), proven: false, source, source_failures }).await
     }
 }
 

@@ -66,6 +66,20 @@ impl Turns {
         Ok(Turn { begun: Instant::now(), _head: head, place })
     }
 
+    /// Whether who came now to the line called `name` would wait no longer than `longest`.
+    ///
+    /// # Errors
+    /// [`NoTurn::TooLong`].
+    pub fn would_wait(&self, name: &str, longest: Duration) -> Result<(), NoTurn> {
+        let standing = self.lines().get(name).map_or(0, |line| line.standing);
+        self.bearable(standing, longest)
+    }
+
+    fn bearable(&self, standing: u64, longest: Duration) -> Result<(), NoTurn> {
+        let wait = Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(standing));
+        if wait > longest { Err(NoTurn::TooLong(wait)) } else { Ok(()) }
+    }
+
     /// How often the line was found to be stuck, while somebody stands in it.
     fn stuck(&self, name: &str) -> u64 {
         self.lines().get(name).map_or(0, |line| line.stuck)
@@ -74,10 +88,7 @@ impl Turns {
     fn stand(self: &Arc<Self>, name: &str, longest: Duration) -> Result<(Place, Arc<AsyncMutex<()>>), NoTurn> {
         let mut lines = self.lines();
         let line = lines.entry(name.to_owned()).or_default();
-        let wait = Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(line.standing));
-        if wait > longest {
-            return Err(NoTurn::TooLong(wait));
-        }
+        self.bearable(line.standing, longest)?;
         line.standing += 1;
         let place = Place { turns: Arc::clone(self), name: name.to_owned() };
         Ok((place, Arc::clone(&line.head)))

@@ -440,7 +440,8 @@ pub enum SessionCommand {
 #[derive(Debug, Subcommand, Serialize, Deserialize)]
 pub enum ThrottleCommand {
     /// List where wrong guesses are counted: `account/…` and `nobody/…` for all who guess at an account or an unknown name,
-    /// `account/…/from/…`, `/on/…` and `/in/…` for its owner's address, device and session, `from/…` and `tokens/…` for an address
+    /// `account/…/from/…`, `/on/…` and `/in/…` for its owner's address, device and session, `from/…`,
+    /// `tokens/…` and `newcomers/…` for an address
     List {
         /// Only those at this account (number, user name, e-mail address or +phone), or at a name that no account has
         #[arg(long)]

@@ -486,7 +486,8 @@ impl Operator {
             }
             ThrottleCommand::Clear { source: Some(address), .. } => {
                 let source = Source::of(address);
-                Ok(json!({ "cleared": self.core.clear_lanes(&[Lane::of_source(source), Lane::of_tokens(source)]).await? }))
+                let lanes = [Lane::of_source(source), Lane::of_tokens(source), Lane::of_newcomers(source)];
+                Ok(json!({ "cleared": self.core.clear_lanes(&lanes).await? }))
             }
             ThrottleCommand::Clear { account: None, source: None } => Err("name an account or an address".into()),
         }

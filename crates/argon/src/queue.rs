@@ -1,5 +1,6 @@
 //! A queue of work for a fixed set of threads, bounded by the time that it would take.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -53,7 +54,10 @@ impl<M: Default + 'static> Queue<M> {
                     stand_back();
                     let mut own = M::default();
                     for work in receiver {
-                        work(&mut own);
+                        // A panic is one caller's, who hears of it; the others go on with a thread whose own is whole.
+                        if catch_unwind(AssertUnwindSafe(|| work(&mut own))).is_err() {
+                            own = M::default();
+                        }
                     }
                 })
                 .expect("the system gives a few threads at the start");
@@ -110,7 +114,7 @@ impl<M: Default + 'static> Queue<M> {
             drop(answer.send(result));
         };
         self.sender.send(Box::new(job)).map_err(|_| HashError::Broken("the hashing threads have ended".into()))?;
-        answered.instrument(span).await.map_err(|_| HashError::Broken("a hashing thread has died".into()))
+        answered.instrument(span).await.map_err(|_| HashError::Broken("it panicked".into()))
     }
 
     pub fn load(&self) -> Load {
@@ -188,6 +192,14 @@ mod tests {
         assert_eq!(queue.wait().unwrap(), Duration::ZERO, "and recovers");
         drop(release);
         holder.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_one_callers_only() {
+        let queue = Queue::<()>::start(1, Duration::from_secs(60));
+        let panicked = queue.run(queue.reserve().unwrap(), |(): &mut ()| -> () { panic!("on purpose") }).await;
+        assert!(matches!(panicked, Err(HashError::Broken(_))));
+        queue.run(queue.reserve().unwrap(), |(): &mut ()| ()).await.unwrap();
     }
 
     #[tokio::test]

@@ -168,6 +168,12 @@ fn busy(reason: impl Display, retry_after: Option<Duration>) -> Failure {
     Failure { retry_after, ..busy }
 }
 
+/// Not so often (§6).
+fn too_many(reason: impl Display, retry_after: Duration) -> Failure {
+    let refused = Failure::new(Code(2, "TOO_MANY_ATTEMPTS"), reason).with_status(StatusCode::TOO_MANY_REQUESTS);
+    Failure { retry_after: Some(retry_after), ..refused }
+}
+
 impl From<Unreadable> for Failure {
     fn from(error: Unreadable) -> Self {
         match error {
@@ -208,10 +214,7 @@ impl From<HashError> for Failure {
 impl From<GuessError> for Failure {
     fn from(error: GuessError) -> Self {
         match error {
-            GuessError::TooMany { retry_after } => {
-                let refused = Self::new(Code(2, "TOO_MANY_ATTEMPTS"), error).with_status(StatusCode::TOO_MANY_REQUESTS);
-                Self { retry_after: Some(retry_after), ..refused }
-            }
+            GuessError::TooMany { retry_after } => too_many(error, retry_after),
             GuessError::Hash(error) => error.into(),
             GuessError::Store(error) => error.into(),
         }
@@ -295,6 +298,7 @@ pub(crate) fn register(error: RegisterError, address: &Address, codes: CodeCodes
         RegisterError::Registered => taken,
         RegisterError::Pending => code::EMAIL_PENDING,
         RegisterError::TooOften { .. } => code::MAIL_NOT_SENT,
+        RegisterError::TooMany { retry_after } => return too_many(error, retry_after),
         // The dialect has no applications.
         RegisterError::ApplicationDisabled => return broken(error),
     };

@@ -142,6 +142,8 @@ struct Throttle {
     longest_pause: Duration,
     /// How many failures at one account there may be in any 24 hours.
     daily: u32,
+    /// After how many registrations that prove nothing those from one source pause.
+    registrations: u32,
 }
 
 /// The audit trail.
@@ -303,8 +305,9 @@ impl Default for Listen {
             cert: None,
             key: None,
             allow_plain_http: false,
-            header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(10),
+            // Whoever uses up both, and the second that is left to read a refusal, is gone within ten.
+            header_timeout: Duration::from_secs(5),
+            body_timeout: Duration::from_secs(4),
             shutdown_grace: Duration::from_secs(30),
         }
     }
@@ -336,6 +339,7 @@ impl Default for Throttle {
             first_pause: Duration::from_secs(30),
             longest_pause: Duration::from_hours(1),
             daily: 100,
+            registrations: 20,
         }
     }
 }
@@ -402,9 +406,12 @@ impl Config {
         if self.hash.memory_kib < 8 || self.hash.iterations == 0 {
             return Err("hash.memory_kib must be at least 8 and hash.iterations at least 1".into());
         }
-        let Throttle { failures, source_failures, first_pause, longest_pause, daily } = self.throttle;
-        if [failures, source_failures, daily].iter().any(|number| !(1..=1_000_000).contains(number)) {
-            return Err("throttle.failures, throttle.source_failures and throttle.daily must be 1 to 1000000".into());
+        let Throttle { failures, source_failures, first_pause, longest_pause, daily, registrations } = self.throttle;
+        if [failures, source_failures, daily, registrations].iter().any(|number| !(1..=1_000_000).contains(number)) {
+            return Err(
+                "throttle.failures, throttle.source_failures, throttle.daily and throttle.registrations must be 1 to 1000000"
+                    .into(),
+            );
         }
         if first_pause.is_zero() || longest_pause < first_pause {
             return Err("throttle.first_pause must be longer than 0, and throttle.longest_pause at least as long".into());
@@ -521,10 +528,11 @@ impl Config {
 
     /// What the operator decides about the core.
     pub fn core_settings(&self) -> CoreSettings {
-        let Throttle { failures, source_failures, first_pause, longest_pause, daily } = self.throttle;
+        let Throttle { failures, source_failures, first_pause, longest_pause, daily, registrations } = self.throttle;
         CoreSettings {
             regions: self.served_regions(),
             retry_pause: self.messages.retry_pause,
+            registrations,
             longest_wait: self.hash.max_wait,
             throttle: Rules { failures, source_failures, first_pause, longest_pause, daily },
             audit_keep: self.audit.keep,

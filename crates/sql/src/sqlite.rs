@@ -67,10 +67,10 @@ impl SqlStore {
     /// # Errors
     /// [`StoreError`].
     pub async fn empty_log(&self) -> Result<bool, StoreError> {
-        if self.one_pool {
+        if self.embedded.is_none() {
             return Ok(true);
         }
-        on!(self.write, connection => empty_log(connection))
+        on!(self.write changing Nothing, connection => empty_log(connection))
     }
 }
 

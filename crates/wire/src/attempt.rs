@@ -77,7 +77,7 @@ impl Attempt {
         Self { recorder: origin.map(|origin| (Arc::clone(core), origin.clone())), ..self }
     }
 
-    /// It succeeded. Once this is over, the audit trail has it.
+    /// It succeeded. Once this is over, the audit trail has it, or will as soon as the store works again.
     pub async fn succeeded(&self, outcome: &'static str) {
         let (identifier, ms) = (self.who(), self.milliseconds());
         tracing::info!(
@@ -86,8 +86,10 @@ impl Attempt {
         );
         self.count("success", outcome);
         let Some((core, _)) = &self.recorder else { return };
-        if let Err(error) = core.record(self.deed(outcome.to_owned(), false)).await {
-            tracing::error!(request_id = %self.id, %error, "the audit trail lacks this");
+        let deed = self.deed(outcome.to_owned(), false);
+        if let Err(error) = core.record(deed.clone()).await {
+            tracing::error!(request_id = %self.id, %error, "the audit trail lacks this for now");
+            core.note_refusal(deed);
         }
     }
 

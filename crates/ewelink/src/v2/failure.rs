@@ -208,7 +208,10 @@ fn register(error: &RegisterError) -> Said {
         RegisterError::Hash(error) => hash(error),
         RegisterError::Store(error) => store(error),
         // The dialect knows no user names and mails no links.
-        RegisterError::UserNameMalformed(_) | RegisterError::UserNameTaken | RegisterError::TooOften { .. } => OURS,
+        RegisterError::UserNameMalformed(_)
+        | RegisterError::UserNameTaken
+        | RegisterError::TooOften { .. }
+        | RegisterError::TooMany { .. } => OURS,
     }
 }
 

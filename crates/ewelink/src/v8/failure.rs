@@ -177,7 +177,10 @@ impl Failure {
             RegisterError::Hash(error) => Self::hash_codes(error),
             RegisterError::Store(error) => Self::store_codes(error),
             // The dialect knows no user names and mails no links.
-            RegisterError::UserNameMalformed(_) | RegisterError::UserNameTaken | RegisterError::TooOften { .. } => OURS,
+            RegisterError::UserNameMalformed(_)
+            | RegisterError::UserNameTaken
+            | RegisterError::TooOften { .. }
+            | RegisterError::TooMany { .. } => OURS,
         }
     }
 
