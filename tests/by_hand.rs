@@ -6,8 +6,8 @@ mod guessing;
 #[path = "support/postgres.rs"]
 mod postgres;
 mod races;
-mod rotations;
 mod renewal;
+mod rotations;
 mod session_life;
 #[path = "support/world.rs"]
 mod world;

@@ -80,7 +80,7 @@ async fn holder(service: &Service, token: &str) -> Result<Arc<Holder>, TokenErro
 }
 
 /// Cookies are what devices send (`fantem` §1): an application's token is none there either.
-fn on_a_device(holder: Holder) -> Result<Holder, TokenError> {
+fn on_a_device(holder: Arc<Holder>) -> Result<Arc<Holder>, TokenError> {
     match holder.session.audience {
         Audience::Device(_) => Ok(holder),
         Audience::Application(_) => Err(TokenError::Unknown),

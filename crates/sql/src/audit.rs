@@ -2,8 +2,8 @@
 
 use account::store::Page;
 use account::{AccountNumber, AuditQuery, Entry, ObjectId, StoreError, Timestamp};
-use sqlx::any::AnyRow;
 use sqlx::AnyConnection;
+use sqlx::any::AnyRow;
 
 use crate::row::{Row, failed};
 

@@ -24,8 +24,7 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Something to be done within a transaction; nothing of it when it returns an error. It may be done more than once, if nothing of it
 /// is left of the time before.
-pub(crate) type Operation<T> =
-    Arc<dyn for<'c> Fn(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + Sync>;
+pub(crate) type Operation<T> = Arc<dyn for<'c> Fn(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + Sync>;
 
 /// Does operations in groups. It ends with the last of its clones.
 #[derive(Debug, Clone)]

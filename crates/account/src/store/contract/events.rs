@@ -246,7 +246,7 @@ pub async fn gateways_gained_and_lost_are_events(store: AnyStore) {
 
     let (session, two) = (a_session(anna.number, at_phone("three"), later(4)), serial("two"));
     let known = reread(&store, anna.number).await;
-    let login = LoginCommit { bind: Some(&two), ..commit(&session, known.revision) };
+    let login = LoginCommit { bind: Some(two.clone()), ..commit(&session, known.revision) };
     assert!(store.commit_login(login).await.unwrap().done().is_some());
     assert_events(&store, &mut seen, &changed(&annas, &anna, GAINED, later(4)), "bound by a login elsewhere").await;
 }

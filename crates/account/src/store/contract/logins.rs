@@ -156,7 +156,8 @@ pub async fn an_abandoned_login_is_whole_or_nothing(store: AnyStore) {
         let account = registered(&store, &[&name]).await;
         add_gateways(&store, &[&name]).await;
         let (session, bind, renewed) = (a_session(account.number, at_phone("one"), NOW), serial(&name), verifier("renewed"));
-        let login = LoginCommit { bind: Some(bind.clone()), verifier: Some(renewed.clone()), ..commit(&session, account.revision) };
+        let login =
+            LoginCommit { bind: Some(bind.clone()), verifier: Some(renewed.clone()), ..commit(&session, account.revision) };
         let outcome = abandoned(store.commit_login(login), steps).await;
 
         // Waits for what may still be going on with this account.
