@@ -114,7 +114,26 @@ mod tests {
             let synchronous: i64 =
                 sqlx::query_scalar("SELECT synchronous FROM pragma_synchronous").fetch_one(pool).await.unwrap();
             assert_eq!((mode.as_str(), synchronous), ("wal", 2), "2 is FULL");
+            let overwritten: i64 = sqlx::query_scalar("PRAGMA secure_delete").fetch_one(pool).await.unwrap();
+            assert_eq!(overwritten, 1);
         }
+    }
+
+    /// What was deleted is neither in the file nor in its log.
+    #[tokio::test]
+    async fn what_is_deleted_is_overwritten() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("hearthgate.db");
+        let store = SqlStore::sqlite(&path, Limits::default()).await.unwrap();
+        let is_there = || {
+            let kept = ["", "-wal"].map(|end| std::fs::read(format!("{}{end}", path.display())).unwrap()).concat();
+            kept.windows(6).any(|window| window == b"canary")
+        };
+        for statement in ["INSERT INTO settings (name, value) VALUES ('a', 'canary')", "DELETE FROM settings WHERE name = 'a'"] {
+            sqlx::query(statement).execute(&store.write).await.unwrap();
+            assert!(is_there(), "in the log at least");
+        }
+        assert!(store.empty_log().await.unwrap() && !is_there());
     }
 
     #[test]
