@@ -369,8 +369,26 @@ async fn a_new_password_needs_the_old_one() {
     change(old(), "another horse").await.unwrap();
     world.core.session(at).await.unwrap();
     fails!(world.log_in(EMAIL, PASSWORD, 2).await, LoginError::PasswordWrong);
+    // Who is logged in has a lane of their own, whatever strangers do, and wherever that is.
+    for from in 11..=15 {
+        drop(world.log_in(EMAIL, WRONG, from).await);
+    }
+    assert!(wait(world.log_in(EMAIL, "another horse", 16).await) > Duration::ZERO);
+    let (another, third) = (password("another horse").into(), password("a third horse").digest());
+    world.core.change_password(at, &another, third, &origin(17)).await.unwrap();
     let again = world.core.change_password("nothing", &old(), password(PASSWORD).digest(), &origin(1)).await;
     fails!(again, ChangeError::Token(TokenError::Unknown));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn details_can_be_set() {
+    let world = World::new().await;
+    let number = world.core.find_account(EMAIL).await.unwrap().number;
+    let details = Details { language: Some("zh".into()), ..Details::default() };
+    assert!(world.core.set_details(number, &details).await.unwrap());
+    assert_eq!(world.core.find_account(EMAIL).await.unwrap().details.language.as_deref(), Some("zh"));
+    assert!(!world.core.set_details(account::AccountNumber(number.0 + 1), &details).await.unwrap(), "nobody's");
     world.close().await;
 }
 
@@ -387,6 +405,12 @@ async fn closing_an_account_needs_a_code() {
     for _ in 0..4 {
         fails!(close(&code).await, CloseError::Code(CodeError::Expired));
     }
+    // With the one at first, five wrong ones.
+    for _ in 0..4 {
+        fails!(close(wrong).await, CloseError::Code(CodeError::Wrong));
+    }
+    fails!(close(wrong).await, CloseError::Code(CodeError::Guess(GuessError::TooMany { .. })));
+    world.at(START + 11 * 60 * SECOND);
     let code = world.send_code(Purpose::Close, EMAIL).await.unwrap();
     close(&code).await.unwrap();
     fails!(close(&code).await, CloseError::Token(TokenError::Unknown));

@@ -608,6 +608,29 @@ mod tests {
     }
 
     #[test]
+    fn forty_of_a_day_are_there_at_once_and_the_rest_over_the_day() {
+        let patient = Rules { failures: u32::MAX, source_failures: u32::MAX, ..RULES };
+        let guess = Guess { source_failures: u32::MAX, ..guess() };
+        let mut tally = fresh();
+        for _ in 0..40 {
+            assert!(wait(&tally.count(&guess, &patient, NOW)).is_zero());
+        }
+        let refill = Duration::from_mins(24);
+        assert_eq!(wait(&tally.count(&guess, &patient, NOW)), refill);
+        assert!(wait(&tally.count(&guess, &patient, NOW.plus(refill))).is_zero());
+        assert_eq!(wait(&tally.count(&guess, &patient, NOW.plus(refill))), refill);
+    }
+
+    #[test]
+    fn a_lane_is_kept_as_long_as_it_matters() {
+        let days = |number: u64| NOW.plus(Duration::from_hours(24 * number));
+        let failed = Count { failed_at: NOW, ..Count::NEW };
+        assert_eq!(failed.forget_at(), days(7));
+        assert_eq!(Count { known_at: Some(NOW), ..failed }.forget_at(), days(180));
+        assert_eq!(Count { day_until: days(8), ..failed }.forget_at(), days(8));
+    }
+
+    #[test]
     fn what_was_right_leaves_nothing() {
         for mut tally in [fresh(), at_home()] {
             for _ in 0..200 {

@@ -176,6 +176,8 @@ mod tests {
         assert!(waiting.iter_mut().all(|one| one.as_mut().poll(&mut context).is_pending()));
         let sent_away = ask(turns.wait("a", LONGEST)).unwrap();
         assert_eq!(sent_away.unwrap_err(), NoTurn::TooLong(Duration::from_secs(3)));
+        assert_eq!(turns.would_wait("a", LONGEST), Err(NoTurn::TooLong(Duration::from_secs(3))));
+        assert_eq!((turns.would_wait("a", LONGEST * 2), turns.would_wait("b", LONGEST)), (Ok(()), Ok(())));
         drop((first, waiting));
         assert!(matches!(ask(turns.wait("a", LONGEST)), Some(Ok(_))), "and afterwards it is as before");
     }
