@@ -22,7 +22,7 @@ use crate::support::postgres::psql;
 use crate::support::server::Lines;
 
 /// How many people there are in each round, each with a life of their own.
-const PEOPLE: usize = 200;
+const PEOPLE: usize = 300;
 /// How many of them are at it at the same time.
 const CLIENTS: usize = 8;
 /// What is acknowledged before the primary is killed.
@@ -89,8 +89,9 @@ fn answer_like_patroni(place: u16) -> u16 {
 /// What the people of one client were told, and how long the server took to say that it cannot answer.
 type Lives = (Vec<(usize, Lived)>, Duration);
 
-/// Lets people live until the server cannot answer any more. `killable` is told when enough of them have.
-fn load(nodes: &[Server], people: usize, killable: &Arc<Notify>) -> JoinSet<Lives> {
+/// Lets people live until the server cannot answer any more. `killable` is told when enough of them have. From `spare` on there is one more
+/// for each client.
+fn load(nodes: &[Server], people: usize, spare: usize, killable: &Arc<Notify>) -> JoinSet<Lives> {
     let (mut clients, count) = (JoinSet::new(), Arc::new(AtomicUsize::new(0)));
     for client in 0..CLIENTS {
         let (living, count, killable) = (Living::at(&nodes[client % nodes.len()]), Arc::clone(&count), Arc::clone(killable));
@@ -100,8 +101,13 @@ fn load(nodes: &[Server], people: usize, killable: &Arc<Notify>) -> JoinSet<Live
                 let begun = Instant::now();
                 match live(&living, person).await {
                     Some(what) => told.push((person, what)),
-                    // A connection that the last primary has left behind.
-                    None if count.load(Ordering::SeqCst) < ACKNOWLEDGED => continue,
+                    // A connection that the last primary has left behind, or somebody who waited for it: nobody else is to meet that.
+                    None if count.load(Ordering::SeqCst) < ACKNOWLEDGED => {
+                        while answered(log_in(&living.app, spare + client, PASSWORD).await).is_none() {
+                            assert!(begun.elapsed() < BACK, "it is not back in time");
+                        }
+                        continue;
+                    }
                     None => return (told, begun.elapsed()),
                 }
                 if count.fetch_add(1, Ordering::SeqCst) + 1 == ACKNOWLEDGED {
@@ -125,7 +131,7 @@ async fn nothing_acknowledged_is_lost_when_the_primary_dies() {
     let (store, key) = (url_at(proxy.port, "hearthgate"), "5a".repeat(32));
     let settings = [("HEARTHGATE_STORE", store.as_str()), ("HEARTHGATE_MASTER_KEY", &key)];
     let nodes = [Server::dev_with(&settings), Server::dev_with(&settings)];
-    make_people(&nodes[0], rounds * PEOPLE);
+    make_people(&nodes[0], rounds * PEOPLE + CLIENTS);
 
     sqlx::any::install_default_drivers();
     let (mut acknowledged, mut slowest, mut back) = (0, Duration::ZERO, Duration::ZERO);
@@ -133,8 +139,12 @@ async fn nothing_acknowledged_is_lost_when_the_primary_dies() {
         let standby = primary.clone_at(spare, &[]);
         primary.wait_for_its_standby();
         let killable = Arc::new(Notify::new());
-        let clients = load(&nodes, round * PEOPLE, &killable);
-        killable.notified().await;
+        let mut clients = load(&nodes, round * PEOPLE, rounds * PEOPLE, &killable);
+        tokio::select! {
+            biased;
+            () = killable.notified() => {}
+            ended = clients.join_next() => panic!("nobody can be killed yet: {:?}", ended.map(|ended| ended.map(drop))),
+        }
         spare = primary.port;
         primary.kill();
         // Every client is told that the server cannot answer before there is a primary again.
