@@ -6,12 +6,12 @@ use account::{
     Activated, Address, Caller, ChangeError, Client, CloseError, CodeError, CodeWanted, Credential, Details, DeviceKind, Email,
     GatewayKind, GuessError, Limit, Link, LinkError, LinkPurpose, Login, LoginError, NewAccount, Opening, Origin, Purpose,
     Refresh, RefreshError, RegisterError, Registration, RegistrationProof, Reset, ResetError, ResetProof, Rules, SendError,
-    Sending, Standing, Terms, Token, TokenError, TokenLength, Tokens,
+    Sending, Standing, Token, TokenError, Tokens,
 };
 use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 
-use crate::world::{ByHand, password};
+use crate::world::{self, ByHand, TERMS, password};
 
 const APP: &str = "app";
 const EMAIL: &str = "anna@example.com";
@@ -21,19 +21,7 @@ const SECOND: i64 = 1_000;
 const HOUR: i64 = 3_600_000;
 /// When everything begins.
 const START: i64 = 24 * HOUR;
-const RULES: Rules = Rules {
-    failures: 5,
-    source_failures: 7,
-    first_pause: Duration::from_secs(30),
-    longest_pause: Duration::from_hours(1),
-    daily: 100,
-};
-const TERMS: Terms = Terms {
-    token_length: TokenLength::Bits160,
-    access_lifetime: Duration::from_hours(2),
-    refresh_lifetime: Duration::from_hours(48),
-    repeatable: Some(Duration::from_mins(1)),
-};
+const RULES: Rules = Rules { source_failures: 7, ..world::RULES };
 const SENDING: Sending =
     Sending { lifetime: Duration::from_mins(10), limits: &[Limit { most: 2, within: Duration::from_mins(1) }] };
 

@@ -1,31 +1,16 @@
 //! A day of credential stuffing.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Duration;
 
-use account::{Caller, Client, Credential, DeviceKind, GuessError, Login, LoginError, Origin, Rules, Terms, TokenLength};
+use account::{Caller, Client, Credential, DeviceKind, GuessError, Login, LoginError, Origin};
 use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 
-use crate::world::{ByHand, password};
+use crate::world::{ByHand, RULES, TERMS, password};
 
 const DAY: i64 = 24 * 3_600_000;
 const APP: &str = "app";
 const PASSWORD: &str = "correct horse";
-/// As when nothing is configured.
-const RULES: Rules = Rules {
-    failures: 5,
-    source_failures: 5,
-    first_pause: Duration::from_secs(30),
-    longest_pause: Duration::from_hours(1),
-    daily: 100,
-};
-const TERMS: Terms = Terms {
-    token_length: TokenLength::Bits160,
-    access_lifetime: Duration::from_hours(2),
-    refresh_lifetime: Duration::from_hours(48),
-    repeatable: None,
-};
 
 const ACCOUNTS: u32 = 200;
 const ADDRESSES: u32 = 5_000;

@@ -8,14 +8,14 @@ use std::time::Duration;
 use account::store::Page;
 use account::{
     Address, Audience, Caller, Client, CodeError, CodeWanted, Credential, DeviceKind, GatewayKind, Limit, Login, LoginError,
-    Opening, Origin, Purpose, Refresh, RefreshError, Reset, ResetError, ResetProof, Rules, Sending, Terms, TokenLength, Tokens,
+    Opening, Origin, Purpose, Refresh, RefreshError, Reset, ResetError, ResetProof, Rules, Sending, Terms, Tokens,
 };
 use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 use tokio::task::JoinSet;
 
 use crate::postgres;
-use crate::world::{ByHand, password};
+use crate::world::{ByHand, TERMS, password};
 
 const APP: &str = "app";
 const EMAIL: &str = "anna@example.com";
@@ -23,12 +23,6 @@ const PASSWORD: &str = "correct horse";
 /// How many people want one cube.
 const PEOPLE: usize = 100;
 
-const TERMS: Terms = Terms {
-    token_length: TokenLength::Bits160,
-    access_lifetime: Duration::from_hours(2),
-    refresh_lifetime: Duration::from_hours(48),
-    repeatable: Some(Duration::from_mins(1)),
-};
 const SENDING: Sending =
     Sending { lifetime: Duration::from_mins(10), limits: &[Limit { most: 1000, within: Duration::from_mins(1) }] };
 

@@ -6,31 +6,18 @@ use std::time::Duration;
 
 use account::{
     Caller, Candidate, Client, Credential, HashError, Login, LoginError, Origin, PasswordDigest, PasswordHasher, PepperName,
-    Place, Rules, Terms, TokenLength, Verdict, Verifier,
+    Place, Verdict, Verifier,
 };
 use argon::Hasher;
 use secrecy::SecretString;
 use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 
-use crate::world::{ByHand, password};
+use crate::world::{ByHand, RULES, TERMS, password};
 
 const APP: &str = "app";
 const EMAIL: &str = "anna@example.com";
 const PASSWORD: &str = "correct horse";
-const RULES: Rules = Rules {
-    failures: 5,
-    source_failures: 5,
-    first_pause: Duration::from_secs(30),
-    longest_pause: Duration::from_hours(1),
-    daily: 100,
-};
-const TERMS: Terms = Terms {
-    token_length: TokenLength::Bits160,
-    access_lifetime: Duration::from_hours(2),
-    refresh_lifetime: Duration::from_hours(48),
-    repeatable: None,
-};
 
 /// Finds every verifier outdated. While it is busy it has places for passwords that are to be compared, and for nothing else.
 struct Busy {

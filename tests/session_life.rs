@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use account::{
     Address, Audience, Authenticated, Caller, ChangeError, Client, CodeWanted, Credential, Limit, Login, LoginError, Opening,
-    Origin, Purpose, Refresh, RefreshError, Reset, ResetError, ResetProof, Rules, Sending, Terms, TokenError, TokenLength,
-    Tokens,
+    Origin, Purpose, Refresh, RefreshError, Reset, ResetError, ResetProof, Rules, Sending, TokenError, Tokens,
 };
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
@@ -14,19 +13,13 @@ use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 
 use crate::postgres;
-use crate::world::{ByHand, password};
+use crate::world::{ByHand, TERMS, password};
 
 const EMAIL: &str = "anna@example.com";
 const PASSWORD: &str = "correct horse";
 const APPS: [&str; 2] = ["one", "two"];
 
 const HOUR: i64 = 3_600_000;
-const TERMS: Terms = Terms {
-    token_length: TokenLength::Bits160,
-    access_lifetime: Duration::from_hours(2),
-    refresh_lifetime: Duration::from_hours(48),
-    repeatable: Some(Duration::from_mins(1)),
-};
 const SENDING: Sending =
     Sending { lifetime: Duration::from_mins(10), limits: &[Limit { most: 1000, within: Duration::from_mins(1) }] };
 

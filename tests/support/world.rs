@@ -6,12 +6,27 @@ use std::time::Duration;
 
 use account::{
     ApplicationSecret, Authenticated, Clock, Core, DeliveryError, Details, Keys, MasterKey, Message, NewAccount, Notice,
-    Notifier, ObjectId, Password, PasswordHasher, Ports, Profile, Rules, Standing, SystemRng, Timestamp,
+    Notifier, ObjectId, Password, PasswordHasher, Ports, Profile, Rules, Standing, SystemRng, Terms, Timestamp, TokenLength,
 };
 use argon::{Cost, Hasher, Settings};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use sql::SqlStore;
+
+/// As when nothing is configured.
+pub const RULES: Rules = Rules {
+    failures: 5,
+    source_failures: 5,
+    first_pause: Duration::from_secs(30),
+    longest_pause: Duration::from_hours(1),
+    daily: 100,
+};
+pub const TERMS: Terms = Terms {
+    token_length: TokenLength::Bits160,
+    access_lifetime: Duration::from_hours(2),
+    refresh_lifetime: Duration::from_hours(48),
+    repeatable: Some(Duration::from_mins(1)),
+};
 
 const SECRET: &str = "a-secret-of-16-letters-or-more";
 

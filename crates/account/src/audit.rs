@@ -115,8 +115,8 @@ impl Core {
         self.store.append_audit(vec![entry]).await
     }
 
-    /// Notes a refusal, or what could not be recorded, to be written by [`Core::write_refusals`].
-    pub fn note_refusal(&self, deed: Deed) {
+    /// Records something a little later: a refusal, or what the store could not take at once. [`Core::write_waiting`] writes it.
+    pub fn record_later(&self, deed: Deed) {
         let now = self.clock.now();
         let mut waiting = self.refusals.waiting();
         if waiting.deeds.len() < WAITING {
@@ -126,11 +126,11 @@ impl Core {
         }
     }
 
-    /// Writes refusals that wait, some at once. Says whether there are more. Only one may do so at a time.
+    /// Writes what waits to be recorded, some at once. Says whether there are more. Only one may do so at a time.
     ///
     /// # Errors
     /// [`StoreError`]; then they still wait.
-    pub async fn write_refusals(&self) -> Result<bool, StoreError> {
+    pub async fn write_waiting(&self) -> Result<bool, StoreError> {
         let (deeds, left_out) = {
             let waiting = self.refusals.waiting();
             (waiting.deeds.iter().take(AT_ONCE).cloned().collect::<Vec<_>>(), waiting.left_out)

@@ -121,7 +121,7 @@ impl Server {
         let public = public.merge(watch::public(&health));
         let mut tasks = start_couriers(&open);
         tasks.spawn(Arc::clone(&feed).run());
-        tasks.spawn(write_refusals(Arc::clone(&open.core)));
+        tasks.spawn(write_waiting(Arc::clone(&open.core)));
         tasks.spawn(keys::follow(open.key_folder.clone(), Arc::clone(&open.core), Arc::clone(&open.keys), open.store.clone()));
         let keeper = keeper(&open.core, &feed, &config)?.map(|keeper| tokio::spawn(keeper.run()));
         let operator = admin::router(open.operator(&config));
@@ -163,7 +163,7 @@ impl Server {
         }
         self.tasks.shutdown().await;
         // What was refused last.
-        while let Ok(true) = self.open.core.write_refusals().await {}
+        while let Ok(true) = self.open.core.write_waiting().await {}
         // The socket is left behind only by a crash; the next start removes it then.
         std::fs::remove_file(self.folder.socket()).context(|| "cannot remove the socket".to_owned())?;
         self.open.close().await;
@@ -225,9 +225,9 @@ fn start_couriers(open: &OpenCore) -> JoinSet<()> {
 }
 
 /// Brings refusals into the audit trail.
-async fn write_refusals(core: Arc<Core>) {
+async fn write_waiting(core: Arc<Core>) {
     loop {
-        match core.write_refusals().await {
+        match core.write_waiting().await {
             Ok(true) => {}
             Ok(false) => tokio::time::sleep(GATHERING).await,
             Err(error) => {

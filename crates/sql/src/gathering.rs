@@ -4,9 +4,11 @@
 //! asked alone.
 
 use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use account::{Holder, StoreError, TokenHash};
+use futures_util::FutureExt;
 use sqlx::AnyPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
@@ -68,7 +70,8 @@ async fn look(questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>, pool: An
             continue;
         }
         let hashes: Vec<_> = asked.iter().map(|question| question.access.clone()).collect();
-        let found = find(&pool, &hashes, &mut asked).await;
+        let found = AssertUnwindSafe(find(&pool, &hashes, &mut asked)).catch_unwind().await;
+        let found = found.unwrap_or_else(|_| Err(StoreError::Failed("a look panicked".into())));
         for question in asked.drain(..) {
             let answer = match &found {
                 Ok(holders) => Ok(holders.get(&question.access).cloned()),

@@ -3,10 +3,12 @@
 //! A commit waits for the disk, and SQLite has one writer. So what comes while it waits is done together in the next transaction, and
 //! all of it is answered when that is durable. An operation is done from beginning to end, whether or not its caller still waits.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use account::StoreError;
+use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use sqlx::{AnyConnection, AnyPool, Connection};
 use tokio::sync::{mpsc, oneshot};
@@ -162,8 +164,13 @@ impl Worker {
     /// members.
     async fn commit(&mut self, members: &mut Vec<Box<dyn Member>>, most: usize) -> Result<(), StoreError> {
         let limit = self.limits.timeout;
-        let too_long = |_| StoreError::Unavailable("it took too long".into());
-        tokio::time::timeout(limit, self.try_commit(members, most)).await.unwrap_or_else(|elapsed| Err(too_long(elapsed)))
+        // Nothing is left of a transaction in which something panicked: its connection is closed.
+        let committing = AssertUnwindSafe(self.try_commit(members, most)).catch_unwind();
+        match tokio::time::timeout(limit, committing).await {
+            Ok(Ok(committed)) => committed,
+            Ok(Err(_)) => Err(StoreError::Failed("an operation panicked".into())),
+            Err(_) => Err(StoreError::Unavailable("it took too long".into())),
+        }
     }
 
     async fn try_commit(&mut self, members: &mut Vec<Box<dyn Member>>, most: usize) -> Result<(), StoreError> {

@@ -390,7 +390,7 @@ impl Store for SqlStore {
     }
 
     async fn insert_device(&self, device: &Device) -> Result<(), InsertError> {
-        on!(self.write changing Nothing, connection => devices::insert(connection, device))
+        on!(self.write changing Device(&device.serial), connection => devices::insert(connection, device))
     }
 
     async fn device(&self, serial: &Serial) -> Result<Option<Device>, StoreError> {

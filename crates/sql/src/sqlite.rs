@@ -104,6 +104,8 @@ fn is_trusted(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::group::Operation;
+    use crate::holder_cache::Touched;
 
     #[tokio::test]
     async fn commits_are_synced_to_the_disk() {
@@ -134,6 +136,29 @@ mod tests {
             assert!(is_there(), "in the log at least");
         }
         assert!(store.empty_log().await.unwrap() && !is_there());
+    }
+
+    /// Whoever shares a transaction with it succeeds, and so does whoever comes later.
+    #[tokio::test]
+    async fn an_operation_that_panics_spoils_no_other() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+        let write = |name: &'static str| -> Operation<()> {
+            Arc::new(move |connection| {
+                Box::pin(async move {
+                    let insert = sqlx::query("INSERT INTO settings (name, value) VALUES ($1, '')").bind(name);
+                    insert.execute(connection).await.map(drop).map_err(failed)
+                })
+            })
+        };
+        let panic: Operation<()> = Arc::new(|_| Box::pin(async { panic!("an operation that panics") }));
+        let together = |operation| store.together("test", Touched::Nothing, operation);
+        let (first, panicked, last) = tokio::join!(together(write("a")), together(panic), together(write("b")));
+        assert!(first.is_ok() && last.is_ok() && panicked.unwrap_err().to_string().contains("panicked"));
+        together(write("c")).await.unwrap();
+        let query = sqlx::query_scalar("SELECT COUNT(*) FROM settings WHERE name IN ('a', 'b', 'c')");
+        let there: i64 = query.fetch_one(&store.read).await.unwrap();
+        assert_eq!(there, 3);
     }
 
     #[test]

@@ -89,7 +89,7 @@ impl Attempt {
         let deed = self.deed(outcome.to_owned(), false);
         if let Err(error) = core.record(deed.clone()).await {
             tracing::error!(request_id = %self.id, %error, "the audit trail lacks this for now");
-            core.note_refusal(deed);
+            core.record_later(deed);
         }
     }
 
@@ -116,7 +116,7 @@ impl Attempt {
         if let Some((core, _)) = &self.recorder {
             let deed = self.deed(outcome.clone(), true);
             // What the server does not bring about is nobody's deed, and may befall everybody at once.
-            core.note_refusal(if our_fault { deed.of_nobody() } else { deed });
+            core.record_later(if our_fault { deed.of_nobody() } else { deed });
         }
         if our_fault {
             self.count("failure", "failed");
