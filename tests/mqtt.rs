@@ -476,15 +476,16 @@ async fn the_last_to_end_are_thrown_out() {
     let mut logout = TcpStream::connect(server.address()).await.unwrap();
     let head = format!(
         "DELETE /v2/user/logout HTTP/1.1\r\nhost: cn-apia.coolkit.cn\r\nauthorization: Bearer {at}\r\nx-ck-appid: {APPID}\r\n\
-         x-ck-nonce: abcd1234\r\ncontent-type: application/json\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{{"
+         x-ck-nonce: abcd1234\r\ncontent-type: application/json\r\ncontent-length: 2\r\nexpect: 100-continue\r\nconnection: close\r\n\r\n"
     );
     logout.write_all(head.as_bytes()).await.unwrap();
-    // It has begun to answer.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // It waits for the body.
+    let mut goes_on = [0; 25];
+    logout.read_exact(&mut goes_on).await.unwrap();
+    assert_eq!(&goes_on, b"HTTP/1.1 100 Continue\r\n\r\n");
     server.signal(Signal::TERM);
     server.log.wait_for(|line| line.contains("\"stopping\""));
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    logout.write_all(b"}").await.unwrap();
+    logout.write_all(b"{}").await.unwrap();
     let mut answer = String::new();
     logout.read_to_string(&mut answer).await.unwrap();
     assert!(answer.contains("\"error\":0"), "{answer}");
