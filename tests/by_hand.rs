@@ -9,5 +9,6 @@ mod races;
 mod renewal;
 mod rotations;
 mod session_life;
+mod trail;
 #[path = "support/world.rs"]
 mod world;

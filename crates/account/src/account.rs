@@ -32,10 +32,11 @@ impl ObjectId {
         Self(hex::encode(random::bytes::<12>(rng)))
     }
 
-    /// Draws a new id that begins with a time, so that later ones come later.
-    pub fn at(time: Timestamp, rng: &dyn Rng) -> Self {
+    /// Draws a new id that begins with a time and with how many others have been drawn for that time before, so that later ones come
+    /// later.
+    pub fn at(time: Timestamp, nth: u16, rng: &dyn Rng) -> Self {
         let milliseconds = u64::try_from(time.0).unwrap_or(0) & 0xffff_ffff_ffff;
-        Self(format!("{milliseconds:012x}{}", hex::encode(random::bytes::<6>(rng))))
+        Self(format!("{milliseconds:012x}{nth:04x}{}", hex::encode(random::bytes::<4>(rng))))
     }
 }
 

@@ -44,7 +44,7 @@ pub struct Deed {
 /// An entry of the trail.
 #[derive(Debug, Clone)]
 pub struct Entry {
-    /// Its id, which begins with the time.
+    /// Its id: ids come in the order in which a node's deeds happened, and begin with the time.
     pub id: ObjectId,
     /// When it happened.
     pub at: Timestamp,
@@ -87,21 +87,41 @@ impl Deed {
     }
 }
 
-/// Refusals that wait to be written.
-#[derive(Debug, Default)]
-pub(crate) struct Refusals(Mutex<Waiting>);
-
-#[derive(Debug, Default)]
-struct Waiting {
-    deeds: VecDeque<(Timestamp, Deed)>,
-    /// How many there was no room for.
-    left_out: i64,
+/// A deed that has a place in the trail.
+#[derive(Debug, Clone)]
+struct Happened {
+    id: ObjectId,
+    at: Timestamp,
+    deed: Deed,
 }
 
-impl Refusals {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+/// What this node puts into the trail, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Trail(Mutex<Recent>);
+
+#[derive(Debug, Default)]
+struct Recent {
+    /// What waits to be written, most of it refusals.
+    waiting: VecDeque<Happened>,
+    /// How many there was no room for.
+    left_out: i64,
+    /// When the last deed happened, and how many others had at the same time.
+    last: Option<(Timestamp, u16)>,
+}
+
+impl Trail {
+    fn recent(&self) -> MutexGuard<'_, Recent> {
         // Nothing that holds it can panic in the middle of a change.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recent {
+    /// How many deeds have happened at this time before.
+    fn nth(&mut self, at: Timestamp) -> u16 {
+        let nth = self.last.filter(|(last, _)| *last == at).map_or(0, |(_, nth)| nth.wrapping_add(1));
+        self.last = Some((at, nth));
+        nth
     }
 }
 
@@ -111,19 +131,26 @@ impl Core {
     /// # Errors
     /// [`StoreError`].
     pub async fn record(&self, deed: Deed) -> Result<(), StoreError> {
-        let entry = self.entry(self.clock.now(), deed, 1).await?;
+        let happened = self.happened(deed, &mut self.trail.recent());
+        let entry = self.entry(happened, 1).await?;
         self.store.append_audit(vec![entry]).await
     }
 
     /// Records something a little later: a refusal, or what the store could not take at once. [`Core::write_waiting`] writes it.
     pub fn record_later(&self, deed: Deed) {
-        let now = self.clock.now();
-        let mut waiting = self.refusals.waiting();
-        if waiting.deeds.len() < WAITING {
-            waiting.deeds.push_back((now, deed));
+        let mut recent = self.trail.recent();
+        if recent.waiting.len() < WAITING {
+            let happened = self.happened(deed, &mut recent);
+            recent.waiting.push_back(happened);
         } else {
-            waiting.left_out += 1;
+            recent.left_out += 1;
         }
+    }
+
+    /// Gives a deed its place: after all that have happened on this node.
+    fn happened(&self, deed: Deed, recent: &mut Recent) -> Happened {
+        let at = self.clock.now();
+        Happened { id: ObjectId::at(at, recent.nth(at), self.rng()), at, deed }
     }
 
     /// Writes what waits to be recorded, some at once. Says whether there are more. Only one may do so at a time.
@@ -131,50 +158,52 @@ impl Core {
     /// # Errors
     /// [`StoreError`]; then they still wait.
     pub async fn write_waiting(&self) -> Result<bool, StoreError> {
-        let (deeds, left_out) = {
-            let waiting = self.refusals.waiting();
-            (waiting.deeds.iter().take(AT_ONCE).cloned().collect::<Vec<_>>(), waiting.left_out)
+        let (some, left_out) = {
+            let recent = self.trail.recent();
+            (recent.waiting.iter().take(AT_ONCE).cloned().collect::<Vec<_>>(), recent.left_out)
         };
-        let written = deeds.len();
+        let written = some.len();
         if written == 0 && left_out == 0 {
             return Ok(false);
         }
-        self.write_together(deeds, left_out).await?;
+        self.write_together(some, left_out).await?;
         // Whoever is stopped before this has written nothing.
-        let mut waiting = self.refusals.waiting();
-        waiting.deeds.drain(..written);
-        waiting.left_out -= left_out;
-        Ok(!waiting.deeds.is_empty())
+        let mut recent = self.trail.recent();
+        recent.waiting.drain(..written);
+        recent.left_out -= left_out;
+        Ok(!recent.waiting.is_empty())
     }
 
-    async fn write_together(&self, deeds: Vec<(Timestamp, Deed)>, left_out: i64) -> Result<(), StoreError> {
-        let mut alike: Vec<(Timestamp, Deed, i64)> = Vec::new();
-        for (at, deed) in deeds {
-            match alike.iter_mut().find(|(_, known, _)| is_alike(known, &deed)) {
-                Some((.., times)) => *times += 1,
-                None => alike.push((at, deed, 1)),
+    async fn write_together(&self, some: Vec<Happened>, left_out: i64) -> Result<(), StoreError> {
+        let mut alike: Vec<(Happened, i64)> = Vec::new();
+        for happened in some {
+            match alike.iter_mut().find(|(known, _)| is_alike(&known.deed, &happened.deed)) {
+                Some((_, times)) => *times += 1,
+                None => alike.push((happened, 1)),
             }
         }
         let mut entries = Vec::with_capacity(alike.len() + 1);
-        for (at, deed, times) in alike {
-            entries.push(self.entry(at, deed, times).await?);
+        for (happened, times) in alike {
+            entries.push(self.entry(happened, times).await?);
         }
         if left_out > 0 {
             let (what, outcome) = ("audit".into(), "refusals for which there was no room".into());
             let deed = Deed { what, outcome, refused: true, account: None, identifier: None, audience: None, origin: None };
-            entries.push(self.entry(self.clock.now(), deed, left_out).await?);
+            let happened = self.happened(deed, &mut self.trail.recent());
+            entries.push(self.entry(happened, left_out).await?);
         }
         self.store.append_audit(entries).await
     }
 
-    async fn entry(&self, at: Timestamp, deed: Deed, times: i64) -> Result<Entry, StoreError> {
+    async fn entry(&self, happened: Happened, times: i64) -> Result<Entry, StoreError> {
+        let Happened { id, at, deed } = happened;
         let account = match (deed.account, &deed.identifier) {
             (None, Some(identifier)) => self.store.account_named(identifier).await?.map(|account| account.number),
             (account, _) => account,
         };
         let (address, request) = deed.origin.map(|origin| (origin.address, origin.request)).unzip();
         Ok(Entry {
-            id: ObjectId::at(at, self.rng()),
+            id,
             at,
             what: deed.what,
             outcome: deed.outcome,

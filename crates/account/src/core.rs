@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::account::{Account, AccountNumber};
 use crate::application::{Application, ApplicationSecret, Profile};
-use crate::audit::Refusals;
+use crate::audit::Trail;
 use crate::directory::Directory;
 use crate::hasher::PasswordHasher;
 use crate::identifier::Identifier;
@@ -33,8 +33,8 @@ pub struct Core {
     pub(crate) turns: Arc<Turns>,
     /// Who waits for another hash of the same source on this node.
     pub(crate) shares: Arc<Turns>,
-    /// Refusals that wait to be written into the audit trail.
-    pub(crate) refusals: Refusals,
+    /// What this node puts into the audit trail.
+    pub(crate) trail: Trail,
 }
 
 /// What an operator decides about the core.
@@ -116,7 +116,7 @@ impl Core {
     pub fn new(ports: Ports, settings: Settings, keys: Arc<Keys>) -> Self {
         let Ports { store, hasher, clock, rng, notifier, directory } = ports;
         let (turns, shares) = Default::default();
-        Self { store, hasher, clock, rng, notifier, directory, settings, keys, turns, shares, refusals: Refusals::default() }
+        Self { store, hasher, clock, rng, notifier, directory, settings, keys, turns, shares, trail: Trail::default() }
     }
 
     /// The clock that decides.

@@ -6,7 +6,7 @@ use crate::{AuditQuery, Entry};
 
 fn an_entry(at: Timestamp, outcome: &str, account: Option<i64>) -> Entry {
     Entry {
-        id: ObjectId::at(at, &SystemRng),
+        id: ObjectId::at(at, 0, &SystemRng),
         at,
         what: "login".into(),
         outcome: outcome.into(),
