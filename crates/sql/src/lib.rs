@@ -228,10 +228,9 @@ macro_rules! on {
                 let begin = sqlx::Connection::begin_with(&mut *used.connection, "BEGIN IMMEDIATE");
                 let mut transaction = begin.await.map_err($crate::row::failed)?;
                 let $connection = &mut *transaction;
-                let done = $operation.await;
-                let ended = if done.is_ok() { transaction.commit().await } else { transaction.rollback().await };
-                ended.map_err($crate::row::failed)?;
-                done
+                let done = $operation.await?;
+                transaction.commit().await.map_err($crate::row::failed)?;
+                Ok(done)
             };
             let operation = tracing::Instrument::instrument(operation, span.clone());
             let Ok(outcome) = tokio::time::timeout($store.limits.timeout, operation).await else {
