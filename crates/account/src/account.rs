@@ -154,9 +154,9 @@ pub struct Account {
 impl Account {
     /// Its identifiers, the most speaking first: user name, e-mail address, phone number.
     pub fn identifiers(&self) -> impl Iterator<Item = Identifier> {
-        let user_name = self.user_name.clone().map(Identifier::UserName);
-        let email = self.email.clone().map(Identifier::Email);
-        let phone = self.phone.clone().map(Identifier::Phone);
-        [user_name, email, phone].into_iter().flatten()
+        let user_names = self.user_name.iter().cloned().map(Identifier::UserName);
+        let emails = self.email.iter().cloned().map(Identifier::Email);
+        let phones = self.phone.iter().cloned().map(Identifier::Phone);
+        user_names.chain(emails).chain(phones)
     }
 }

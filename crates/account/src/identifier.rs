@@ -43,6 +43,9 @@ const LONGEST_E164: usize = 16;
 
 /// Takes a national prefix out (`+4407911123456` is `+447911123456`), as far as the number belongs to a known plan.
 fn e164(number: String) -> String {
+    if number.len() <= SHORTEST_E164 {
+        return number;
+    }
     match phonenumber::parse(None, &number) {
         Ok(parsed) => {
             let canonical = parsed.format().mode(phonenumber::Mode::E164).to_string();

@@ -22,11 +22,12 @@ impl From<NoTurn> for HashError {
 }
 
 impl Core {
-    /// Whether a hash for whoever comes from there would be made in time, as things stand.
+    /// Whether a hash for whoever comes from there would be made in time, as things stand. This is cheap: to be asked before anything
+    /// is looked up, so that those for whom there is no time take none from the others.
     ///
     /// # Errors
     /// [`HashError::Overloaded`].
-    pub(crate) fn can_hash(&self, origin: &Origin) -> Result<(), HashError> {
+    pub fn can_hash(&self, origin: &Origin) -> Result<(), HashError> {
         let left = self.settings.longest_wait.saturating_sub(self.hasher.wait()?);
         Ok(self.shares.would_wait(Lane::of_source(origin.source()).as_str(), left)?)
     }

@@ -4,9 +4,10 @@
 //! A good token is answered 204, with headers that say whose it is. They are always all there, if empty, so that a proxy that copies
 //! them leaves nothing of what a client has sent under the same names.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use account::{Audience, Guid, Holder, TokenError};
+use account::{Audience, Guid, Holder, Identifier, TokenError};
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -37,8 +38,8 @@ pub struct Refusals {
 
 /// An access token as a request carries it.
 #[derive(Debug, PartialEq, Eq)]
-enum Carried {
-    Bearer(String),
+enum Carried<'a> {
+    Bearer(&'a str),
     Cookie(String),
     /// None, or not exactly one.
     Nothing(&'static str),
@@ -47,7 +48,8 @@ enum Carried {
 /// `/auth/verify`, whatever the method: a proxy may hand on the one of the request that it asks about.
 pub(crate) async fn verify(State(service): State<Arc<Service>>, request: Request) -> Response {
     let attempt = Attempt::begin("resource", "verify", &request);
-    let carried = carried(request.headers());
+    let (parts, _) = request.into_parts();
+    let carried = carried(&parts.headers);
     let refuse = match carried {
         Carried::Cookie(_) => service.settings.refusals.cookie,
         Carried::Bearer(_) | Carried::Nothing(_) => service.settings.refusals.bearer,
@@ -88,13 +90,13 @@ fn on_a_device(holder: Arc<Holder>) -> Result<Arc<Holder>, TokenError> {
 }
 
 /// Finds the one access token of a request. Other cookies are not looked at, whatever is in them, and an empty one is no token.
-fn carried(headers: &HeaderMap) -> Carried {
+fn carried(headers: &HeaderMap) -> Carried<'_> {
     let mut tokens = Vec::new();
     for value in headers.get_all(AUTHORIZATION) {
         let text = value.to_str().unwrap_or_default();
         let bearer = text.split_once(' ').filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
         match bearer.map(|(_, token)| token.trim()).filter(|token| !token.is_empty()) {
-            Some(token) => tokens.push(Carried::Bearer(token.to_owned())),
+            Some(token) => tokens.push(Carried::Bearer(token)),
             None => return Carried::Nothing("the Authorization header holds no Bearer token"),
         }
     }
@@ -124,55 +126,58 @@ fn refused(mut response: Response) -> Response {
 /// Whose token it is. Values are percent-encoded where HTTP or a list demands it.
 fn identity(holder: &Holder) -> HeaderMap {
     let Holder { account, session, device, gateways } = holder;
-    let user = account.identifiers().next().map(|identifier| identifier.as_str().to_owned()).unwrap_or_default();
+    let user = account.identifiers().next();
+    let user = user.as_ref().map_or("", Identifier::as_str);
     let gateways: Vec<_> = gateways.iter().map(Guid::as_str).map(encoded).collect();
     let values = [
         ("x-hearthgate-sub", encoded(account.id.as_str())),
-        ("x-hearthgate-account-number", account.number.to_string()),
-        ("x-hearthgate-username", encoded(&user)),
+        ("x-hearthgate-account-number", account.number.to_string().into()),
+        ("x-hearthgate-username", encoded(user)),
         ("x-hearthgate-apikey", encoded(account.apikey.as_str())),
         ("x-hearthgate-region", encoded(account.region.as_str())),
         ("x-hearthgate-client-id", encoded(session.audience.id())),
-        ("x-hearthgate-client-kind", session.audience.kind().to_owned()),
+        ("x-hearthgate-client-kind", session.audience.kind().into()),
         ("x-hearthgate-sid", encoded(session.id.as_str())),
         ("x-hearthgate-device-guid", encoded(device.as_ref().map_or("", Guid::as_str))),
-        ("x-hearthgate-gateways", gateways.join(",")),
+        ("x-hearthgate-gateways", gateways.join(",").into()),
     ];
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(2 * values.len());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     for (name, value) in values {
-        headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value).expect("nothing but visible ASCII"));
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).expect("nothing but visible ASCII"));
     }
     headers
 }
 
-fn encoded(text: &str) -> String {
-    utf8_percent_encode(text, ENCODED).to_string()
+fn encoded(text: &str) -> Cow<'_, str> {
+    utf8_percent_encode(text, ENCODED).into()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn of(headers: &[(&'static str, &[u8])]) -> Carried {
-        let pairs = headers
-            .iter()
-            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_bytes(value).expect("a header")));
+    fn map(headers: &[(&'static str, &[u8])]) -> HeaderMap {
+        let value = |value: &[u8]| HeaderValue::from_bytes(value).expect("a header");
+        // Several of one name are several.
         let mut map = HeaderMap::new();
-        for (name, value) in pairs {
-            map.append(name, value);
+        for (name, bytes) in headers {
+            map.append(*name, value(bytes));
         }
-        carried(&map)
+        map
     }
 
     #[test]
     fn exactly_one_token_is_found() {
-        assert_eq!(of(&[("authorization", b"Bearer abc")]), Carried::Bearer("abc".into()));
-        assert_eq!(of(&[("authorization", b"bearer  abc ")]), Carried::Bearer("abc".into()));
-        assert_eq!(of(&[("cookie", b"guid=1; aat=\"abc\"")]), Carried::Cookie("abc".into()));
-        assert_eq!(of(&[("cookie", b"guid=1"), ("cookie", b"aat=abc")]), Carried::Cookie("abc".into()));
-        assert_eq!(of(&[("authorization", b"Bearer abc"), ("cookie", b"name=J\xfcrgen; aat=")]), Carried::Bearer("abc".into()));
-        assert_eq!(of(&[("cookie", b"name=J\xfcrgen; aat=abc")]), Carried::Cookie("abc".into()));
+        assert_eq!(carried(&map(&[("authorization", b"Bearer abc")])), Carried::Bearer("abc"));
+        assert_eq!(carried(&map(&[("authorization", b"bearer  abc ")])), Carried::Bearer("abc"));
+        assert_eq!(carried(&map(&[("cookie", b"guid=1; aat=\"abc\"")])), Carried::Cookie("abc".into()));
+        assert_eq!(carried(&map(&[("cookie", b"guid=1"), ("cookie", b"aat=abc")])), Carried::Cookie("abc".into()));
+        assert_eq!(
+            carried(&map(&[("authorization", b"Bearer abc"), ("cookie", b"name=J\xfcrgen; aat=")])),
+            Carried::Bearer("abc")
+        );
+        assert_eq!(carried(&map(&[("cookie", b"name=J\xfcrgen; aat=abc")])), Carried::Cookie("abc".into()));
         let nothing: [&[(&str, &[u8])]; 9] = [
             &[],
             &[("authorization", b"Bearer")],
@@ -185,7 +190,7 @@ mod tests {
             &[("cookie", b"aat=")],
         ];
         for headers in nothing {
-            assert!(matches!(of(headers), Carried::Nothing(_)), "{headers:?}");
+            assert!(matches!(carried(&map(headers)), Carried::Nothing(_)), "{headers:?}");
         }
     }
 

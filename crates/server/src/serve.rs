@@ -256,7 +256,7 @@ fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Optio
     };
     let refusals = resource::Refusals { bearer: ewelink::refuse_token, cookie: fantem::refuse_token };
     let resource = resource::Settings { body_timeout, refusals, mqtt: config.mqtt()? };
-    let naming = Naming { core: Arc::clone(core), proxies: config.proxies() };
+    let naming = Naming::begin(config.proxies(), core.rng());
     let router = Router::new()
         .merge(ewelink::router(Arc::clone(core), ewelink))
         .merge(fantem::router(Arc::clone(core), fantem))

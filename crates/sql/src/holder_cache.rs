@@ -44,6 +44,8 @@ struct Mark {
 #[derive(Debug)]
 struct Remembered {
     holder: Arc<Holder>,
+    /// What may change it, besides what may change anything.
+    marks: Vec<usize>,
     /// Before it was read, by the cache's own clock.
     read: u64,
 }
@@ -162,22 +164,18 @@ impl HolderCache {
     /// Who holds an access token, if that is remembered and still so.
     pub fn get(&self, access: &TokenHash) -> Option<Arc<Holder>> {
         let remembered = self.holders.get(access)?;
-        let Remembered { holder, read } = &*remembered;
-        let session = &holder.session;
-        let device = match &session.audience {
-            account::Audience::Device(serial) => Some(self.of_device(serial)),
-            account::Audience::Application(_) => None,
-        };
-        let touching = [Some(self.of_account(session.account)), Some(self.of_session(&session.id)), device];
-        let same = self.everything.is_as_it_was(*read)
-            && touching.into_iter().flatten().all(|mark| self.marks[mark].is_as_it_was(*read));
-        same.then(|| Arc::clone(holder))
+        let mut marks = remembered.marks.iter().map(|mark| &self.marks[*mark]).chain([&self.everything]);
+        marks.all(|mark| mark.is_as_it_was(remembered.read)).then(|| Arc::clone(&remembered.holder))
     }
 
     /// Remembers who holds an access token, as it was read after `read`.
     pub fn put(&self, holder: &Arc<Holder>, read: u64) {
-        let remembered = Remembered { holder: Arc::clone(holder), read };
-        self.holders.insert(holder.session.access_hash.clone(), Arc::new(remembered));
+        let session = &holder.session;
+        let mut marks = vec![self.of_account(session.account), self.of_session(&session.id)];
+        if let account::Audience::Device(serial) = &session.audience {
+            marks.push(self.of_device(serial));
+        }
+        self.holders.insert(session.access_hash.clone(), Arc::new(Remembered { holder: Arc::clone(holder), marks, read }));
     }
 
     fn mark(&self, mark: Option<usize>) -> &Mark {

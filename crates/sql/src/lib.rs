@@ -116,7 +116,8 @@ impl SqlStore {
             }
         }
         if !unknown.is_empty() {
-            let looked_up = self.look_up(unknown).await?;
+            // Apart: what is remembered must not need room for a database's answer.
+            let looked_up = Box::pin(self.look_up(unknown)).await?;
             looked_up.iter().for_each(|holder| embedded.holders.put(holder, read));
             found.extend(looked_up);
         }

@@ -1,5 +1,6 @@
 //! What is SQLite's own: a file, one writer, and when a commit is durable.
 
+use std::num::NonZero;
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -19,12 +20,13 @@ use crate::{Embedded, SqlStore, on};
 pub const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// Durable before it is acknowledged: the log is synced at every commit. What is deleted or replaced is overwritten: a page that is
-/// written anyway costs no more for it.
-pub(crate) const SETTINGS: &str =
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON;";
+/// written anyway costs no more for it. A connection keeps few pages, a mebibyte: the system has the others.
+pub(crate) const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; \
+     PRAGMA secure_delete = ON; PRAGMA cache_size = -1024;";
 
-/// Connections that read at the same time. Reading takes microseconds; each connection costs a thread and a page cache.
-const READERS: u32 = 4;
+/// The most connections that read at the same time, one for each processor. Reading takes microseconds; each connection costs a thread
+/// and a page cache.
+const READERS: usize = 8;
 
 impl SqlStore {
     /// Opens the SQLite database in the file `path`, making it if need be, and brings its tables up to date.
@@ -54,7 +56,9 @@ impl SqlStore {
             Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
         });
         let write = write.connect_with(options.clone()).await.map_err(database)?;
-        let read = pool(READERS).connect_with(options).await.map_err(database)?;
+        let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
+        let readers = u32::try_from(processors.clamp(2, READERS)).unwrap_or(2);
+        let read = pool(readers).connect_with(options).await.map_err(database)?;
         let group = Group::start(write.clone(), limits, Arc::clone(&holders));
         Ok(Self::new(read, write, limits, Some(Embedded { group, holders })))
     }

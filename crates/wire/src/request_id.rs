@@ -3,8 +3,9 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use account::{Core, Origin};
+use account::{Origin, Rng};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::HeaderValue;
 use axum::middleware::Next;
@@ -12,41 +13,55 @@ use axum::response::Response;
 
 use crate::forwarded::Proxies;
 
-/// A request's id: 16 hex digits. Always drawn here; one that a client sends is not looked at.
-#[derive(Debug, Clone)]
-pub struct RequestId(String);
+/// A request's id, written as 16 hex digits. Always drawn here; one that a client sends is not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RequestId(u64);
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{:016x}", self.0)
     }
 }
 
 impl RequestId {
-    /// The id that [`name_requests`] gave to `request`.
+    /// The id that [`name_requests`] gave to `request`; all zeros when it gave none.
     #[must_use]
     pub fn of(request: &Request) -> Self {
-        request.extensions().get().cloned().unwrap_or_else(|| Self("unnamed".into()))
+        request.extensions().get().copied().unwrap_or(Self(0))
     }
 }
 
+/// How far one id is from the next. It is odd, so that a sequence has every number once before one comes again.
+const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// What requests are named with.
-#[derive(Clone)]
 pub struct Naming {
-    /// Where ids are drawn.
-    pub core: Arc<Core>,
     /// Whose word is taken for where a request comes from.
-    pub proxies: Proxies,
+    proxies: Proxies,
+    next: AtomicU64,
+}
+
+impl Naming {
+    /// Begins a sequence of ids at a place that `rng` draws, so that those of other starts and other nodes are others.
+    #[must_use]
+    pub fn begin(proxies: Proxies, rng: &dyn Rng) -> Self {
+        let mut first = [0; 8];
+        rng.fill(&mut first);
+        Self { proxies, next: AtomicU64::new(u64::from_ne_bytes(first)) }
+    }
+
+    fn draw(&self) -> RequestId {
+        RequestId(self.next.fetch_add(STRIDE, Ordering::Relaxed))
+    }
 }
 
 /// A middleware that gives each request its id and [`Origin`].
 pub async fn name_requests(State(naming): State<Arc<Naming>>, mut request: Request, next: Next) -> Response {
-    let mut bytes = [0; 8];
-    naming.core.rng().fill(&mut bytes);
-    let id = RequestId(hex::encode(bytes));
-    let header = HeaderValue::from_str(&id.0);
+    let id = naming.draw();
+    let written = id.to_string();
+    let header = HeaderValue::from_str(&written);
     let address = naming.proxies.sender(peer(&request), request.headers());
-    request.extensions_mut().insert(Origin { address, request: id.0.clone() });
+    request.extensions_mut().insert(Origin { address, request: written });
     request.extensions_mut().insert(id);
     let mut response = next.run(request).await;
     if let Ok(header) = header {
@@ -58,4 +73,21 @@ pub async fn name_requests(State(naming): State<Arc<Naming>>, mut request: Reque
 fn peer(request: &Request) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use account::SystemRng;
+
+    use super::*;
+
+    #[test]
+    fn no_two_requests_share_an_id() {
+        let namings = [(); 2].map(|()| Naming::begin(Proxies::default(), &SystemRng));
+        let ids: HashSet<_> = (0..2000).map(|nth| namings[nth % 2].draw().to_string()).collect();
+        assert_eq!(ids.len(), 2000);
+        assert!(ids.iter().all(|id| id.len() == 16));
+    }
 }

@@ -1,15 +1,20 @@
 //! `POST /v2/user/login` and `POST /v2/user/sms-login`.
 
-use account::{Address, Authenticated, Caller, Credential, Login};
+use account::{Address, Authenticated, Caller, Credential, Login, LoginError};
 use wire::{Attempt, Incoming};
 
 use super::answer::{self, Answer};
-use super::call::client;
+use super::call::{Fields, client};
 use super::failure::Failure;
 use crate::{Dialect, TERMS};
 
 impl Dialect {
     pub(super) async fn login_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
+        if let Err(busy) = self.core.can_hash(&incoming.origin) {
+            // For the log: whose login it was, whoever signed it.
+            drop(Fields::parse(&incoming.body)?.address(attempt));
+            return Err(LoginError::from(busy).into());
+        }
         let (application, fields) = self.signed_body_v2(incoming).await?;
         attempt.audience = Some(application.audience());
         let address = fields.address(attempt)?;

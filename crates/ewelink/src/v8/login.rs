@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use account::{Address, Authenticated, Caller, Client, Credential, Email, Login, Opening, Password, Phone, Profile};
+use account::{Address, Authenticated, Caller, Client, Credential, Email, Login, LoginError, Opening, Password, Phone, Profile};
 use serde_json::Value;
 use wire::{Attempt, Incoming};
 
@@ -66,6 +66,11 @@ impl Dialect {
     pub(super) async fn login(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let call = Call::parse(&incoming.body, &["password"])?;
         names_somebody(&call)?;
+        if let Err(busy) = self.core.can_hash(&incoming.origin) {
+            // For the log: whose login it was, whoever signed it.
+            attempt.identifier = address(&call, Profile::Compat).ok().map(|address| address.identifier());
+            return Err(LoginError::from(busy).into());
+        }
         let application = self.authenticate(incoming, &call, &[&incoming.body]).await?;
         // The identifier first: what is wrong with the rest is logged with it.
         attempt.identifier = Some(address(&call, application.profile())?.identifier());
