@@ -172,6 +172,9 @@ async fn what_needs_no_hash_waits_for_none() {
         }
     };
     assert!(refused.retry_after.is_some());
+    let line = server.log_line(&refused.request_id);
+    assert_eq!(line["outcome"], "too many passwords are waiting to be hashed");
+    assert_eq!(line["identifier"], "w***@e***.com", "nothing was looked up, but it is known whose login it was");
     assert!(watch.begun().await > begun && watch.waiting().await > 0, "it is at work");
     let hashed = watch.hashed().await;
     let live = app.v2_as(&at, Method::GET, "/v2/user/profile", Value::Null).await;
