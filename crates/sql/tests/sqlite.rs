@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use account::Store;
+use account::{Device, DeviceKind, Facts, Guid, Store, SystemRng, Timestamp};
 use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 
@@ -47,6 +47,34 @@ async fn a_newer_versions_database_is_used_as_long_as_it_can_be() {
     change(&path, "UPDATE settings SET value = '9999' WHERE name = 'needs_migration'").await;
     let refused = SqlStore::sqlite(&path, Limits::default()).await.unwrap_err().to_string();
     assert!(refused.contains("hearthgate.db is a newer version's") && refused.contains("update hearthgate"), "{refused}");
+}
+
+/// After some failures, those of a disk among them, the engine has undone the transaction by itself. What is told then is what failed, not
+/// that there is nothing left to undo.
+#[tokio::test]
+async fn what_failed_is_told_when_the_engine_has_undone_it() {
+    let folder = TempDir::new().unwrap();
+    let path = folder.path().join("hearthgate.db");
+    let store = SqlStore::sqlite(&path, Limits::default()).await.unwrap();
+    let beside = sqlx::SqlitePool::connect(&format!("sqlite://{}", path.display())).await.unwrap();
+    let undoing = "CREATE TRIGGER undoing BEFORE INSERT ON devices BEGIN SELECT RAISE(ROLLBACK, 'the disk is gone'); END";
+    sqlx::query(undoing).execute(&beside).await.unwrap();
+    let device = Device {
+        serial: "phone".parse().unwrap(),
+        guid: Guid::draw(&SystemRng),
+        kind: DeviceKind::Touch,
+        app_version: None,
+        name: None,
+        facts: Facts::default(),
+        registered_at: Timestamp(0),
+    };
+    let failed = store.insert_device(&device).await.unwrap_err().to_string();
+    assert!(failed.contains("the disk is gone"), "{failed}");
+    sqlx::query("DROP TRIGGER undoing").execute(&beside).await.unwrap();
+    beside.close().await;
+    store.insert_device(&device).await.unwrap();
+    assert!(store.device(&device.serial).await.unwrap().is_some());
+    store.close().await;
 }
 
 async fn change(path: &Path, statement: &'static str) {
