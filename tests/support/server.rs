@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -135,6 +135,14 @@ impl Lines {
 
     pub fn all(&self) -> Vec<String> {
         self.0.0.lock().unwrap().lines.clone()
+    }
+
+    /// The last lines that tell of the server's own faults, for whoever looks into a test that failed.
+    fn faults(&self) -> String {
+        // Whoever failed may have held it.
+        let said = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let faults: Vec<_> = said.lines.iter().filter(|line| line.contains("ERROR")).map(String::as_str).collect();
+        faults[faults.len().saturating_sub(40)..].join("\n")
     }
 }
 
@@ -334,6 +342,9 @@ impl Drop for Server {
         // It may have ended already.
         drop(self.child.kill());
         drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("the server's own faults, the last of them:\n{}", self.log.faults());
+        }
     }
 }
 

@@ -41,9 +41,12 @@ impl Row<'_> {
 pub(crate) fn failed(error: sqlx::Error) -> StoreError {
     let words = error.to_string();
     match &error {
-        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
-            StoreError::Unavailable(words)
-        }
+        sqlx::Error::Io(_)
+        | sqlx::Error::Tls(_)
+        | sqlx::Error::PoolTimedOut
+        | sqlx::Error::PoolClosed
+        // SQLite's connection is a thread.
+        | sqlx::Error::WorkerCrashed => StoreError::Unavailable(words),
         sqlx::Error::Database(database) => match database.code().as_deref() {
             Some(GAVE_WAY | DEADLOCK) => StoreError::Contended(words),
             Some(code) if is_passing(code) => StoreError::Unavailable(words),
@@ -64,9 +67,10 @@ fn is_passing(code: &str) -> bool {
         // No connection (class 08), no resources (53), an operator's intervention or too long a statement (57), a failing disk (58).
         return code == READ_ONLY || ["08", "53", "57", "58"].contains(&&code[..2]);
     }
-    // SQLite's codes (sqlite.org/rescode.html): a number whose lowest byte is the class. BUSY, LOCKED, NOMEM, READONLY, IOERR, CORRUPT
-    // (which is also said when a disk cannot be read), FULL, CANTOPEN, NOTADB.
-    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5..=8 | 10 | 11 | 13 | 14 | 26))
+    // SQLite's codes (sqlite.org/rescode.html): a number whose lowest byte is the class. ABORT (what it belonged to was undone), BUSY,
+    // LOCKED, NOMEM, READONLY, IOERR, CORRUPT (which is also said when a disk cannot be read), FULL, CANTOPEN, PROTOCOL (a race for the
+    // log's locks), NOTADB.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 4..=8 | 10 | 11 | 13..=15 | 26))
 }
 
 pub(crate) fn insert_failed(error: sqlx::Error) -> InsertError {
