@@ -24,7 +24,7 @@ pub const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 pub(crate) const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; \
      PRAGMA secure_delete = ON; PRAGMA cache_size = -1024;";
 
-/// The most connections that read at the same time, one for each processor. Reading takes microseconds; each connection costs a thread
+/// The most connections that read at the same time, of which there is one for each processor, and two at least. Reading takes microseconds; each connection costs a thread
 /// and a page cache.
 const READERS: usize = 8;
 
