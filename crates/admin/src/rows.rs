@@ -115,7 +115,10 @@ impl Row {
         let region: Option<Region> = read("region", self.region.as_ref())?;
         let region = match (region, regions) {
             (Some(region), regions) if regions.contains(&region) => region,
-            (Some(region), _) => return Err(format!("region {region} is not served here")),
+            (Some(_), regions) => {
+                let served: Vec<_> = regions.iter().map(Region::as_str).collect();
+                return Err(format!("the region is none of those that are served ({})", served.join(", ")));
+            }
             (None, [default, ..]) => default.clone(),
             (None, []) => return Err("no region is served".into()),
         };

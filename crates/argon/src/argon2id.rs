@@ -13,8 +13,9 @@ use crate::raw::{Inputs, Memory, OUTPUT};
 /// The length of a salt, in bytes.
 const SALT: usize = 16;
 
-/// The most memory that a stored verifier may ask for, in KiB.
-const MOST_MEMORY: u32 = 1024 * 1024;
+/// The most that a stored verifier, and so the configuration, may ask for.
+const MOST_MEMORY_KIB: u32 = 1024 * 1024;
+const MOST_ITERATIONS: u32 = 100;
 
 /// What one hash costs. One lane: a thread works on one hash at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,7 +28,7 @@ pub struct Cost {
 
 /// A cost that Argon2 does not know.
 #[derive(Debug, thiserror::Error)]
-#[error("Argon2 does not work with {} KiB of memory and {} iterations (at least 8 KiB, at most 1 GiB, at least 1 iteration)", .0.memory_kib, .0.iterations)]
+#[error("Argon2 does not work with {} KiB of memory and {} iterations (8 KiB to 1 GiB, 1 to 100 iterations)", .0.memory_kib, .0.iterations)]
 pub struct CostError(pub Cost);
 
 /// Argon2id with this server's pepper and today's cost.
@@ -40,8 +41,8 @@ pub(crate) struct Argon2id {
 impl Argon2id {
     pub fn new(cost: Cost, keys: Arc<Keys>, rng: Arc<dyn Rng>) -> Result<Self, CostError> {
         let argon2id = Self { cost, keys, rng };
-        let known = argon2id.params(&argon2id.keys.pepper()).is_ok();
-        if known && cost.memory_kib <= MOST_MEMORY { Ok(argon2id) } else { Err(CostError(cost)) }
+        let known = argon2id.params(&argon2id.keys.pepper()).is_ok_and(|params| is_bearable(&params));
+        if known { Ok(argon2id) } else { Err(CostError(cost)) }
     }
 
     fn params(&self, pepper: &Pepper) -> Result<Params, HashError> {
@@ -100,15 +101,16 @@ impl Argon2id {
     }
 
     fn read(phc: &str) -> Result<(Params, PasswordHash), HashError> {
-        let stored = PasswordHash::new(phc).map_err(broken)?;
+        let stored = read_phc(phc)?;
         if stored.algorithm.as_str() != Algorithm::Argon2id.as_str() || stored.version != Some(Version::V0x13.into()) {
             return Err(broken("the stored verifier is not Argon2id version 19"));
         }
         let params = Params::try_from(&stored).map_err(broken)?;
-        if params.m_cost() > MOST_MEMORY {
-            return Err(broken("the stored verifier asks for more than 1 GiB of memory"));
+        if is_bearable(&params) {
+            Ok((params, stored))
+        } else {
+            Err(broken("the stored verifier's cost is above 1 GiB or 100 iterations"))
         }
-        Ok((params, stored))
     }
 
     /// A verifier of today's cost that no known password fits.
@@ -119,6 +121,18 @@ impl Argon2id {
         let encoded = self.params(&self.keys.pepper()).and_then(|params| encode(&params, salt, output));
         encoded.expect("the cost is known, and salt and output have the lengths that a PHC string takes")
     }
+}
+
+fn is_bearable(params: &Params) -> bool {
+    params.m_cost() <= MOST_MEMORY_KIB && params.t_cost() <= MOST_ITERATIONS
+}
+
+/// Reads a PHC string. One that names a parameter twice is none, though the crate takes it: which of the two holds is anybody's guess.
+pub(crate) fn read_phc(phc: &str) -> Result<PasswordHash, HashError> {
+    let hash = PasswordHash::new(phc).map_err(broken)?;
+    let mut names: Vec<_> = hash.params.iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    if names.windows(2).any(|pair| pair[0] == pair[1]) { Err(broken("a parameter is named twice")) } else { Ok(hash) }
 }
 
 fn compute(params: &Params, pepper: &Pepper, input: &str, salt: &[u8], memory: &mut Memory) -> Result<[u8; OUTPUT], HashError> {

@@ -4,10 +4,10 @@ use account::HashError;
 use argon2::{Algorithm, MIN_SALT_LEN, Params, Version};
 use base64::Engine as _;
 use bcrypt::BASE_64;
-use phc::{Output, PasswordHash, Salt};
+use phc::{Output, Salt};
 use subtle::ConstantTimeEq;
 
-use crate::argon2id::broken;
+use crate::argon2id::{broken, read_phc};
 use crate::raw::{Inputs, Memory};
 
 /// How long bcrypt's output is, encoded.
@@ -46,7 +46,7 @@ pub(crate) struct Argon2Hash {
 }
 
 pub(crate) fn read_argon2(phc: &str) -> Result<Argon2Hash, HashError> {
-    let hash = PasswordHash::new(phc).map_err(broken)?;
+    let hash = read_phc(phc)?;
     let algorithm = Algorithm::try_from(hash.algorithm.as_str()).map_err(broken)?;
     let version = hash.version.map_or(Ok(Version::V0x10), Version::try_from).map_err(broken)?;
     let params = Params::try_from(&hash).map_err(broken)?;

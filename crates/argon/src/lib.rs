@@ -256,4 +256,17 @@ mod tests {
             assert!(matches!(verdict, Err(HashError::Broken(_))), "{bad}: {verdict:?}");
         }
     }
+
+    #[test]
+    fn what_would_be_hashed_for_minutes_is_refused() {
+        let hasher = hasher(CHEAP, keys());
+        let hash = "$MDEyMzQ1Njc4OWFiY2RlZg$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";
+        for scheme in [Scheme::Own, Scheme::Sha256OfDigest, Scheme::Argon2, Scheme::Argon2OfDigest] {
+            let check = |params: &str| hasher.check(&Verifier::of(scheme, &format!("$argon2id$v=19${params}{hash}")));
+            check("m=8,t=1,p=1").unwrap();
+            for bad in ["m=8,t=101,p=1", "m=1048577,t=1,p=1", "m=8,t=1,p=1,t=99999999", "m=8,t=1,m=8,p=1"] {
+                assert!(matches!(check(bad), Err(HashError::Broken(_))), "{scheme:?} {bad}");
+            }
+        }
+    }
 }
