@@ -5,10 +5,9 @@ use account::{
     Account, AccountNumber, Activation, Address, Details, EndReason, Gateway, Identifier, Link, Region, Session, StoreError,
     Timestamp, Verifier,
 };
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Connection};
 
-use crate::row::{Row, failed};
+use crate::engine::{self, Connection, Record};
+use crate::row::Row;
 use crate::session_events::{self, Which};
 use crate::{gateways, mailings, messages, sessions};
 
@@ -26,20 +25,19 @@ macro_rules! select {
 /// The same without a condition.
 pub(crate) const SELECT: &str = select!("");
 
-pub(crate) async fn insert(connection: &mut AnyConnection, account: &Account) -> Result<AccountNumber, InsertError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+pub(crate) async fn insert(connection: &mut Connection, account: &Account) -> Result<AccountNumber, InsertError> {
+    let mut transaction = connection.begin().await?;
     let number = put(&mut transaction, account).await?;
-    transaction.commit().await.map_err(failed)?;
+    transaction.commit().await?;
     Ok(number)
 }
 
-async fn put(connection: &mut AnyConnection, account: &Account) -> Result<AccountNumber, InsertError> {
+async fn put(connection: &mut Connection, account: &Account) -> Result<AccountNumber, InsertError> {
     // Whoever registers holds the counter until the end, so that nobody else does meanwhile.
-    let number: i64 = sqlx::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'account' RETURNING value")
-        .fetch_one(&mut *connection)
-        .await
-        .map_err(failed)?;
-    let insert = sqlx::query(
+    let number: i64 = engine::query_scalar("UPDATE counters SET value = value + 1 WHERE name = 'account' RETURNING value")
+        .fetch_one(connection)
+        .await?;
+    let insert = engine::query(
         "INSERT INTO accounts (number, id, apikey, region, user_name, email, phone, verifier, activation_deadline, enabled, \
          display_name, language, birthday, address, country, groups, registered_at, last_login_at, revision) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, 0) ON CONFLICT DO NOTHING",
@@ -62,23 +60,23 @@ async fn put(connection: &mut AnyConnection, account: &Account) -> Result<Accoun
     .bind(account.details.groups.clone())
     .bind(account.registered_at.0)
     .bind(account.last_login_at.map(|at| at.0));
-    match insert.execute(connection).await.map_err(failed)?.rows_affected() {
+    match insert.execute(connection).await? {
         0 => Err(InsertError::Taken),
         _ => Ok(AccountNumber(number)),
     }
 }
 
-pub(crate) async fn create(connection: &mut AnyConnection, creation: Creation<'_>) -> Result<Created, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+pub(crate) async fn create(connection: &mut Connection, creation: Creation<'_>) -> Result<Created, StoreError> {
+    let mut transaction = connection.begin().await?;
     let created = try_create(&mut transaction, creation).await?;
     match created {
-        Created::Account(_) => transaction.commit().await.map_err(failed)?,
-        _ => transaction.rollback().await.map_err(failed)?,
+        Created::Account(_) => transaction.commit().await?,
+        _ => transaction.rollback().await?,
     }
     Ok(created)
 }
 
-async fn try_create(connection: &mut AnyConnection, creation: Creation<'_>) -> Result<Created, StoreError> {
+async fn try_create(connection: &mut Connection, creation: Creation<'_>) -> Result<Created, StoreError> {
     let Creation { account, replaceable_before, spend, session, link, message, limits, now } = creation;
     if let Some(code) = spend
         && !mailings::spend(connection, Spend::Code(code)).await?
@@ -112,13 +110,13 @@ async fn try_create(connection: &mut AnyConnection, creation: Creation<'_>) -> R
 
 /// Erases the accounts that were never activated and have one of this account's identifiers.
 async fn erase_replaceable(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     account: &Account,
     before: Timestamp,
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // Changed before it is erased, so that nobody activates it meanwhile.
-    let query = sqlx::query_scalar(
+    let query = engine::query_scalar(
         "UPDATE accounts SET revision = revision + 1 \
          WHERE (user_name = $1 OR email = $2 OR phone = $3) AND activation_deadline <= $4 RETURNING number",
     )
@@ -126,7 +124,7 @@ async fn erase_replaceable(
     .bind(account.email.clone().map(String::from))
     .bind(account.phone.clone().map(String::from))
     .bind(before.0);
-    let numbers: Vec<i64> = query.fetch_all(&mut *connection).await.map_err(failed)?;
+    let numbers: Vec<i64> = query.fetch_all(connection).await?;
     for number in numbers {
         erase(connection, AccountNumber(number), EndReason::AccountClosed, now).await?;
     }
@@ -134,34 +132,29 @@ async fn erase_replaceable(
 }
 
 /// Erases an account, which was changed before, with everything that is its own, and frees its gateways.
-async fn erase(
-    connection: &mut AnyConnection,
-    number: AccountNumber,
-    reason: EndReason,
-    now: Timestamp,
-) -> Result<(), StoreError> {
+async fn erase(connection: &mut Connection, number: AccountNumber, reason: EndReason, now: Timestamp) -> Result<(), StoreError> {
     session_events::end(connection, Which::OfAccount(number), reason, now).await?;
-    let unbind = sqlx::query("UPDATE gateways SET account = NULL WHERE account = $1").bind(number.0);
-    unbind.execute(&mut *connection).await.map_err(failed)?;
+    let unbind = engine::query("UPDATE gateways SET account = NULL WHERE account = $1").bind(number.0);
+    unbind.execute(connection).await?;
     let lanes = "DELETE FROM lanes WHERE subject = 'account/' || (SELECT id FROM accounts WHERE number = $1)";
-    sqlx::query(lanes).bind(number.0).execute(&mut *connection).await.map_err(failed)?;
-    let delete = sqlx::query("DELETE FROM accounts WHERE number = $1").bind(number.0);
-    delete.execute(connection).await.map_err(failed).map(drop)
+    engine::query(lanes).bind(number.0).execute(connection).await?;
+    let delete = engine::query("DELETE FROM accounts WHERE number = $1").bind(number.0);
+    delete.execute(connection).await.map(drop).map_err(Into::into)
 }
 
 /// Makes everything that is being decided on this account be decided anew. `false` when there is no such account.
-pub(crate) async fn bump_revision(connection: &mut AnyConnection, number: AccountNumber) -> Result<bool, StoreError> {
-    let update = sqlx::query("UPDATE accounts SET revision = revision + 1 WHERE number = $1").bind(number.0);
-    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+pub(crate) async fn bump_revision(connection: &mut Connection, number: AccountNumber) -> Result<bool, StoreError> {
+    let update = engine::query("UPDATE accounts SET revision = revision + 1 WHERE number = $1").bind(number.0);
+    Ok(update.execute(connection).await? > 0)
 }
 
 pub(crate) async fn delete(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     number: AccountNumber,
     spend: Spend<'_>,
     now: Timestamp,
 ) -> Result<Changed, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+    let mut transaction = connection.begin().await?;
     let changed = if !bump_revision(&mut transaction, number).await? {
         Changed::Stale
     } else if !mailings::spend(&mut transaction, spend).await? {
@@ -171,18 +164,18 @@ pub(crate) async fn delete(
         Changed::Done
     };
     match changed {
-        Changed::Done => transaction.commit().await.map_err(failed)?,
-        _ => transaction.rollback().await.map_err(failed)?,
+        Changed::Done => transaction.commit().await?,
+        _ => transaction.rollback().await?,
     }
     Ok(changed)
 }
 
-pub(crate) async fn change(connection: &mut AnyConnection, change: AccountChange<'_>) -> Result<Changed, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+pub(crate) async fn change(connection: &mut Connection, change: AccountChange<'_>) -> Result<Changed, StoreError> {
+    let mut transaction = connection.begin().await?;
     let changed = try_change(&mut transaction, change).await?;
     match changed {
-        Changed::Done => transaction.commit().await.map_err(failed)?,
-        _ => transaction.rollback().await.map_err(failed)?,
+        Changed::Done => transaction.commit().await?,
+        _ => transaction.rollback().await?,
     }
     Ok(changed)
 }
@@ -190,8 +183,8 @@ pub(crate) async fn change(connection: &mut AnyConnection, change: AccountChange
 /// A change that ends sessions is a new password.
 const PASSWORD: EndReason = EndReason::PasswordChanged;
 
-async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -> Result<Changed, StoreError> {
-    let update = sqlx::query(
+async fn try_change(connection: &mut Connection, change: AccountChange<'_>) -> Result<Changed, StoreError> {
+    let update = engine::query(
         "UPDATE accounts SET verifier = COALESCE($1, verifier), \
          activation_deadline = CASE WHEN $2 = 1 THEN NULL ELSE activation_deadline END, \
          last_login_at = COALESCE($3, last_login_at), revision = revision + 1 WHERE number = $4 AND revision = $5",
@@ -201,7 +194,7 @@ async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -
     .bind(change.begin.map(|session| session.created_at.0))
     .bind(change.account.0)
     .bind(change.revision);
-    if update.execute(&mut *connection).await.map_err(failed)?.rows_affected() == 0 {
+    if update.execute(connection).await? == 0 {
         return Ok(Changed::Stale);
     }
     if let Some(spend) = change.spend
@@ -234,33 +227,33 @@ async fn try_change(connection: &mut AnyConnection, change: AccountChange<'_>) -
 }
 
 pub(crate) async fn set_region(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     number: AccountNumber,
     region: &Region,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    let update = sqlx::query("UPDATE accounts SET region = $1, revision = revision + 1 WHERE number = $2");
+    let mut transaction = connection.begin().await?;
+    let update = engine::query("UPDATE accounts SET region = $1, revision = revision + 1 WHERE number = $2");
     let update = update.bind(region.as_str()).bind(number.0);
-    let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
+    let found = update.execute(&mut transaction).await? > 0;
     session_events::end(&mut transaction, Which::OfAccount(number), EndReason::AccountMoved, now).await?;
-    transaction.commit().await.map_err(failed)?;
+    transaction.commit().await?;
     Ok(found)
 }
 
 pub(crate) async fn take_in(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     account: &Account,
     gateways: &[Gateway],
 ) -> Result<Imported, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    let here = sqlx::query("SELECT number FROM accounts WHERE id = $1").bind(account.id.as_str());
-    if here.fetch_optional(&mut *transaction).await.map_err(failed)?.is_some() {
+    let mut transaction = connection.begin().await?;
+    let here = engine::query("SELECT number FROM accounts WHERE id = $1").bind(account.id.as_str());
+    if here.fetch_optional(&mut transaction).await?.is_some() {
         return Ok(Imported::Done);
     }
     match try_take_in(&mut transaction, account, gateways).await {
         Ok(()) => {
-            transaction.commit().await.map_err(failed)?;
+            transaction.commit().await?;
             Ok(Imported::Done)
         }
         Err(InsertError::Taken) => Ok(Imported::Taken),
@@ -268,7 +261,7 @@ pub(crate) async fn take_in(
     }
 }
 
-async fn try_take_in(connection: &mut AnyConnection, account: &Account, gateways: &[Gateway]) -> Result<(), InsertError> {
+async fn try_take_in(connection: &mut Connection, account: &Account, gateways: &[Gateway]) -> Result<(), InsertError> {
     let number = put(connection, account).await?;
     for gateway in gateways {
         gateways::insert(connection, &Gateway { account: Some(number), ..gateway.clone() }).await?;
@@ -276,22 +269,22 @@ async fn try_take_in(connection: &mut AnyConnection, account: &Account, gateways
     Ok(())
 }
 
-pub(crate) async fn remove(connection: &mut AnyConnection, number: AccountNumber, now: Timestamp) -> Result<bool, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+pub(crate) async fn remove(connection: &mut Connection, number: AccountNumber, now: Timestamp) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await?;
     let found = bump_revision(&mut transaction, number).await?;
-    let delete = sqlx::query("DELETE FROM gateways WHERE account = $1").bind(number.0);
-    delete.execute(&mut *transaction).await.map_err(failed)?;
+    let delete = engine::query("DELETE FROM gateways WHERE account = $1").bind(number.0);
+    delete.execute(&mut transaction).await?;
     erase(&mut transaction, number, EndReason::AccountMoved, now).await?;
-    transaction.commit().await.map_err(failed)?;
+    transaction.commit().await?;
     Ok(found)
 }
 
 pub(crate) async fn set_details(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     number: AccountNumber,
     details: &Details,
 ) -> Result<bool, StoreError> {
-    let update = sqlx::query(
+    let update = engine::query(
         "UPDATE accounts SET display_name = $1, language = $2, birthday = $3, address = $4, country = $5, groups = $6 \
          WHERE number = $7",
     )
@@ -302,16 +295,16 @@ pub(crate) async fn set_details(
     .bind(details.country.clone())
     .bind(details.groups.clone())
     .bind(number.0);
-    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+    Ok(update.execute(connection).await? > 0)
 }
 
 pub(crate) async fn import(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     accounts: &[Account],
     source: &str,
     line: i64,
 ) -> Result<Vec<Imported>, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+    let mut transaction = connection.begin().await?;
     let mut imported = Vec::with_capacity(accounts.len());
     for account in accounts {
         imported.push(match put(&mut transaction, account).await {
@@ -320,66 +313,65 @@ pub(crate) async fn import(
             Err(InsertError::Store(error)) => return Err(error),
         });
     }
-    sqlx::query("INSERT INTO imports (source, line) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET line = excluded.line")
+    engine::query("INSERT INTO imports (source, line) VALUES ($1, $2) ON CONFLICT (source) DO UPDATE SET line = excluded.line")
         .bind(source)
         .bind(line)
-        .execute(&mut *transaction)
-        .await
-        .map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
+        .execute(&mut transaction)
+        .await?;
+    transaction.commit().await?;
     Ok(imported)
 }
 
-pub(crate) async fn imported_up_to(connection: &mut AnyConnection, source: &str) -> Result<i64, StoreError> {
-    let query = sqlx::query_scalar("SELECT line FROM imports WHERE source = $1").bind(source);
-    Ok(query.fetch_optional(connection).await.map_err(failed)?.unwrap_or(0))
+pub(crate) async fn imported_up_to(connection: &mut Connection, source: &str) -> Result<i64, StoreError> {
+    let query = engine::query_scalar("SELECT line FROM imports WHERE source = $1").bind(source);
+    Ok(query.fetch_optional(connection).await?.unwrap_or(0))
 }
 
-pub(crate) async fn find_named(connection: &mut AnyConnection, identifier: &Identifier) -> Result<Option<Account>, StoreError> {
+pub(crate) async fn find_named(connection: &mut Connection, identifier: &Identifier) -> Result<Option<Account>, StoreError> {
     let query = match identifier {
-        Identifier::UserName(_) => sqlx::query(select!("WHERE user_name = $1")),
-        Identifier::Email(_) => sqlx::query(select!("WHERE email = $1")),
-        Identifier::Phone(_) => sqlx::query(select!("WHERE phone = $1")),
+        Identifier::UserName(_) => engine::query(select!("WHERE user_name = $1")),
+        Identifier::Email(_) => engine::query(select!("WHERE email = $1")),
+        Identifier::Phone(_) => engine::query(select!("WHERE phone = $1")),
     };
-    query.bind(identifier.as_str()).fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
+    query.bind(identifier.as_str()).fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn find(connection: &mut AnyConnection, number: AccountNumber) -> Result<Option<Account>, StoreError> {
-    let query = sqlx::query(select!("WHERE number = $1")).bind(number.0);
-    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find(connection: &mut Connection, number: AccountNumber) -> Result<Option<Account>, StoreError> {
+    let query = engine::query(select!("WHERE number = $1")).bind(number.0);
+    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn list(connection: &mut AnyConnection, page: &Page<AccountNumber>) -> Result<Vec<Account>, StoreError> {
+pub(crate) async fn list(connection: &mut Connection, page: &Page<AccountNumber>) -> Result<Vec<Account>, StoreError> {
     let after = page.after.map_or(0, |number| number.0);
-    let query = sqlx::query(select!("WHERE number > $1 ORDER BY number LIMIT $2"));
-    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await.map_err(failed)?;
+    let query = engine::query(select!("WHERE number > $1 ORDER BY number LIMIT $2"));
+    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
 pub(crate) async fn set_activation(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     number: AccountNumber,
     activation: Activation,
 ) -> Result<bool, StoreError> {
-    let update = sqlx::query("UPDATE accounts SET activation_deadline = $1, revision = revision + 1 WHERE number = $2");
-    let done = update.bind(deadline(activation)).bind(number.0).execute(connection).await.map_err(failed)?;
-    Ok(done.rows_affected() > 0)
+    let update = engine::query("UPDATE accounts SET activation_deadline = $1, revision = revision + 1 WHERE number = $2");
+    let done = update.bind(deadline(activation)).bind(number.0).execute(connection).await?;
+    Ok(done > 0)
 }
 
 pub(crate) async fn enable(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     number: AccountNumber,
     enabled: bool,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    let update = sqlx::query("UPDATE accounts SET enabled = $1, revision = revision + 1 WHERE number = $2");
+    let mut transaction = connection.begin().await?;
+    let update = engine::query("UPDATE accounts SET enabled = $1, revision = revision + 1 WHERE number = $2");
     let update = update.bind(i64::from(enabled)).bind(number.0);
-    let found = update.execute(&mut *transaction).await.map_err(failed)?.rows_affected() > 0;
+    let found = update.execute(&mut transaction).await? > 0;
     if !enabled {
         session_events::end(&mut transaction, Which::OfAccount(number), EndReason::AccountDisabled, now).await?;
     }
-    transaction.commit().await.map_err(failed)?;
+    transaction.commit().await?;
     Ok(found)
 }
 
@@ -390,7 +382,7 @@ fn deadline(activation: Activation) -> Option<i64> {
     }
 }
 
-pub(crate) fn read(row: &AnyRow) -> Result<Account, StoreError> {
+pub(crate) fn read(row: &Record) -> Result<Account, StoreError> {
     let row = Row { table: "accounts", row };
     let deadline: Option<i64> = row.get("activation_deadline")?;
     Ok(Account {

@@ -2,15 +2,14 @@
 
 use account::store::Page;
 use account::{AccountNumber, AuditQuery, Entry, ObjectId, StoreError, Timestamp};
-use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 
-use crate::row::{Row, failed};
+use crate::engine::{self, Connection, Record};
+use crate::row::Row;
 
 /// Within a transaction.
-pub(crate) async fn append(connection: &mut AnyConnection, entries: &[Entry]) -> Result<(), StoreError> {
+pub(crate) async fn append(connection: &mut Connection, entries: &[Entry]) -> Result<(), StoreError> {
     for entry in entries {
-        sqlx::query(
+        engine::query(
             "INSERT INTO audit (id, at, what, outcome, refused, account, identifier, audience, address, request, times) \
              VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
         )
@@ -25,15 +24,14 @@ pub(crate) async fn append(connection: &mut AnyConnection, entries: &[Entry]) ->
         .bind(entry.address.map(|address| address.to_string()))
         .bind(entry.request.clone())
         .bind(entry.times)
-        .execute(&mut *connection)
-        .await
-        .map_err(failed)?;
+        .execute(connection)
+        .await?;
     }
     Ok(())
 }
 
 pub(crate) async fn list(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     wanted: &AuditQuery,
     page: &Page<ObjectId>,
 ) -> Result<Vec<Entry>, StoreError> {
@@ -43,7 +41,7 @@ pub(crate) async fn list(
          WHERE id > $1 AND at >= $2 AND LOWER(outcome) LIKE $3 ESCAPE '!' {account} ORDER BY id LIMIT $4"
     );
     let reason = wanted.reason.as_deref().unwrap_or_default();
-    let query = sqlx::query(sqlx::AssertSqlSafe(query))
+    let query = engine::query(query)
         .bind(page.after.as_ref().map_or("", |after| after.as_str()).to_owned())
         .bind(wanted.since.map_or(0, |since| since.0))
         .bind(format!("%{}%", reason.replace('!', "!!").replace('%', "!%").replace('_', "!_")))
@@ -52,10 +50,10 @@ pub(crate) async fn list(
         None => query,
         Some(account) => query.bind(account.0),
     };
-    query.fetch_all(connection).await.map_err(failed)?.iter().map(read).collect()
+    query.fetch_all(connection).await?.iter().map(read).collect()
 }
 
-fn read(row: &AnyRow) -> Result<Entry, StoreError> {
+fn read(row: &Record) -> Result<Entry, StoreError> {
     let row = Row { table: "audit", row };
     let account: Option<i64> = row.get("account")?;
     let address: Option<String> = row.get("address")?;

@@ -2,10 +2,9 @@
 
 use account::store::{InsertError, Page};
 use account::{Audience, Device, EndReason, Guid, Serial, StoreError, Timestamp};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Connection};
 
-use crate::row::{Row, facts, failed, insert_failed};
+use crate::engine::{self, Connection, EngineError, Record};
+use crate::row::{Row, facts, insert_failed};
 use crate::session_events::{self, Which};
 
 /// A query of whole devices, by the names of their columns: a newer version may have added some.
@@ -20,14 +19,14 @@ const INSERT: &str =
 const UPDATE: &str =
     "UPDATE devices SET guid = $2, kind = $3, app_version = $4, name = $5, facts = $6, registered_at = $7 WHERE serial = $1";
 
-pub(crate) async fn insert(connection: &mut AnyConnection, device: &Device) -> Result<(), InsertError> {
+pub(crate) async fn insert(connection: &mut Connection, device: &Device) -> Result<(), InsertError> {
     write(connection, INSERT, device).await.map_err(insert_failed).map(drop)
 }
 
-pub(crate) async fn put(connection: &mut AnyConnection, device: &Device, now: Timestamp) -> Result<(), InsertError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
-    let older = sqlx::query_scalar("SELECT guid FROM devices WHERE serial = $1").bind(device.serial.as_str());
-    let older: Option<String> = older.fetch_optional(&mut *transaction).await.map_err(failed)?;
+pub(crate) async fn put(connection: &mut Connection, device: &Device, now: Timestamp) -> Result<(), InsertError> {
+    let mut transaction = connection.begin().await?;
+    let older = engine::query_scalar("SELECT guid FROM devices WHERE serial = $1").bind(device.serial.as_str());
+    let older: Option<String> = older.fetch_optional(&mut transaction).await?;
     let statement = if older.is_some() { UPDATE } else { INSERT };
     write(&mut transaction, statement, device).await.map_err(insert_failed)?;
     if older.is_some_and(|guid| guid != device.guid.as_str()) {
@@ -39,12 +38,12 @@ pub(crate) async fn put(connection: &mut AnyConnection, device: &Device, now: Ti
         )
         .await?;
     }
-    transaction.commit().await.map_err(failed)?;
+    transaction.commit().await?;
     Ok(())
 }
 
-async fn write(connection: &mut AnyConnection, statement: &'static str, device: &Device) -> Result<u64, sqlx::Error> {
-    let query = sqlx::query(statement)
+async fn write(connection: &mut Connection, statement: &'static str, device: &Device) -> Result<u64, EngineError> {
+    let query = engine::query(statement)
         .bind(device.serial.as_str())
         .bind(device.guid.as_str())
         .bind(device.kind.as_str())
@@ -52,37 +51,37 @@ async fn write(connection: &mut AnyConnection, statement: &'static str, device: 
         .bind(device.name.clone())
         .bind(facts::write(&device.facts))
         .bind(device.registered_at.0);
-    Ok(query.execute(connection).await?.rows_affected())
+    query.execute(connection).await
 }
 
-pub(crate) async fn find_by_guid(connection: &mut AnyConnection, guid: &Guid) -> Result<Option<Device>, StoreError> {
-    let query = sqlx::query(select!("WHERE guid = $1")).bind(guid.as_str());
-    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find_by_guid(connection: &mut Connection, guid: &Guid) -> Result<Option<Device>, StoreError> {
+    let query = engine::query(select!("WHERE guid = $1")).bind(guid.as_str());
+    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn rename(connection: &mut AnyConnection, guid: &Guid, name: &str) -> Result<bool, StoreError> {
+pub(crate) async fn rename(connection: &mut Connection, guid: &Guid, name: &str) -> Result<bool, StoreError> {
     for statement in ["UPDATE devices SET name = $1 WHERE guid = $2", "UPDATE gateways SET name = $1 WHERE guid = $2"] {
-        let update = sqlx::query(statement).bind(name).bind(guid.as_str());
-        if update.execute(&mut *connection).await.map_err(failed)?.rows_affected() > 0 {
+        let update = engine::query(statement).bind(name).bind(guid.as_str());
+        if update.execute(connection).await? > 0 {
             return Ok(true);
         }
     }
     Ok(false)
 }
 
-pub(crate) async fn find(connection: &mut AnyConnection, serial: &Serial) -> Result<Option<Device>, StoreError> {
-    let query = sqlx::query(select!("WHERE serial = $1")).bind(serial.as_str());
-    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find(connection: &mut Connection, serial: &Serial) -> Result<Option<Device>, StoreError> {
+    let query = engine::query(select!("WHERE serial = $1")).bind(serial.as_str());
+    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn list(connection: &mut AnyConnection, page: &Page<Serial>) -> Result<Vec<Device>, StoreError> {
+pub(crate) async fn list(connection: &mut Connection, page: &Page<Serial>) -> Result<Vec<Device>, StoreError> {
     let after = page.after.as_ref().map_or("", |after| after.as_str());
-    let query = sqlx::query(select!("WHERE serial > $1 ORDER BY serial LIMIT $2"));
-    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await.map_err(failed)?;
+    let query = engine::query(select!("WHERE serial > $1 ORDER BY serial LIMIT $2"));
+    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
-fn read(row: &AnyRow) -> Result<Device, StoreError> {
+fn read(row: &Record) -> Result<Device, StoreError> {
     let row = Row { table: "devices", row };
     Ok(Device {
         serial: row.parse("serial")?,

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use account::{Directory, DirectoryKey, Region, StoreError, Timestamp};
-use sqlx::{AnyConnection, AnyPool, Connection};
 
+use crate::engine::{self, Connection, Pool};
 use crate::open::{Limits, OpenError};
-use crate::row::{Row, failed};
+use crate::row::Row;
 use crate::{SqlStore, on, postgres};
 
 /// How many connections each process has to the primary: few claim at the same time, for each claims only after a hash.
@@ -20,8 +20,8 @@ const MADE_UNDER: &str = "master key";
 /// A directory on PostgreSQL.
 #[derive(Debug, Clone)]
 pub struct SqlDirectory {
-    copy: AnyPool,
-    primary: AnyPool,
+    copy: Pool,
+    primary: Pool,
     limits: Limits,
     /// The fingerprint of the master key that identifiers are hashed under here.
     key: String,
@@ -93,75 +93,70 @@ impl Directory for SqlDirectory {
     }
 }
 
-async fn made_under(connection: &mut AnyConnection) -> Result<Option<String>, StoreError> {
-    let query = sqlx::query_scalar("SELECT region FROM directory WHERE identifier = $1").bind(MADE_UNDER);
-    query.fetch_optional(connection).await.map_err(failed)
+async fn made_under(connection: &mut Connection) -> Result<Option<String>, StoreError> {
+    let query = engine::query_scalar("SELECT region FROM directory WHERE identifier = $1").bind(MADE_UNDER);
+    query.fetch_optional(connection).await.map_err(Into::into)
 }
 
 /// Says under which key the directory is made, unless that is said already, and returns what is.
-async fn make_under(connection: &mut AnyConnection, key: &str) -> Result<String, StoreError> {
-    let insert = sqlx::query(
+async fn make_under(connection: &mut Connection, key: &str) -> Result<String, StoreError> {
+    let insert = engine::query(
         "INSERT INTO directory (identifier, region, claimed_at) VALUES ($1, $2, 0) ON CONFLICT (identifier) DO NOTHING",
     );
-    insert.bind(MADE_UNDER).bind(key).execute(&mut *connection).await.map_err(failed)?;
+    insert.bind(MADE_UNDER).bind(key).execute(connection).await?;
     Ok(made_under(connection).await?.unwrap_or_else(|| key.to_owned()))
 }
 
-async fn claim(
-    connection: &mut AnyConnection,
-    keys: &[DirectoryKey],
-    region: &Region,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+async fn claim(connection: &mut Connection, keys: &[DirectoryKey], region: &Region, now: Timestamp) -> Result<bool, StoreError> {
+    let mut transaction = connection.begin().await?;
     for key in keys {
-        let claim = sqlx::query(
+        let claim = engine::query(
             "INSERT INTO directory (identifier, region, claimed_at) VALUES ($1, $2, $3) \
              ON CONFLICT (identifier) DO UPDATE SET claimed_at = excluded.claimed_at WHERE directory.region = excluded.region",
         );
         let claim = claim.bind(key.as_str()).bind(region.as_str()).bind(now.0);
-        if claim.execute(&mut *transaction).await.map_err(failed)?.rows_affected() == 0 {
-            transaction.rollback().await.map_err(failed)?;
+        if claim.execute(&mut transaction).await? == 0 {
+            transaction.rollback().await?;
             return Ok(false);
         }
     }
-    transaction.commit().await.map_err(failed)?;
+    transaction.commit().await?;
     Ok(true)
 }
 
 async fn release(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     keys: &[DirectoryKey],
     region: &Region,
     until: Timestamp,
 ) -> Result<(), StoreError> {
     for key in keys {
-        let delete = sqlx::query("DELETE FROM directory WHERE identifier = $1 AND region = $2 AND claimed_at <= $3");
+        let delete = engine::query("DELETE FROM directory WHERE identifier = $1 AND region = $2 AND claimed_at <= $3");
         let delete = delete.bind(key.as_str()).bind(region.as_str()).bind(until.0);
-        delete.execute(&mut *connection).await.map_err(failed)?;
+        delete.execute(connection).await?;
     }
     Ok(())
 }
 
-async fn hand_over(connection: &mut AnyConnection, keys: &[DirectoryKey], to: &Region, now: Timestamp) -> Result<(), StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+async fn hand_over(connection: &mut Connection, keys: &[DirectoryKey], to: &Region, now: Timestamp) -> Result<(), StoreError> {
+    let mut transaction = connection.begin().await?;
     for key in keys {
-        let put = sqlx::query(
+        let put = engine::query(
             "INSERT INTO directory (identifier, region, claimed_at) VALUES ($1, $2, $3) \
              ON CONFLICT (identifier) DO UPDATE SET region = excluded.region, claimed_at = excluded.claimed_at",
         );
-        put.bind(key.as_str()).bind(to.as_str()).bind(now.0).execute(&mut *transaction).await.map_err(failed)?;
+        put.bind(key.as_str()).bind(to.as_str()).bind(now.0).execute(&mut transaction).await?;
     }
-    transaction.commit().await.map_err(failed)
+    transaction.commit().await.map_err(Into::into)
 }
 
-async fn sweep(connection: &mut AnyConnection, region: &Region, since: Timestamp) -> Result<u64, StoreError> {
-    let delete = sqlx::query("DELETE FROM directory WHERE region = $1 AND claimed_at < $2").bind(region.as_str()).bind(since.0);
-    Ok(delete.execute(connection).await.map_err(failed)?.rows_affected())
+async fn sweep(connection: &mut Connection, region: &Region, since: Timestamp) -> Result<u64, StoreError> {
+    let delete = engine::query("DELETE FROM directory WHERE region = $1 AND claimed_at < $2").bind(region.as_str()).bind(since.0);
+    Ok(delete.execute(connection).await?)
 }
 
-async fn region_of(connection: &mut AnyConnection, key: &DirectoryKey) -> Result<Option<Region>, StoreError> {
-    let query = sqlx::query("SELECT region FROM directory WHERE identifier = $1").bind(key.as_str());
-    let row = query.fetch_optional(connection).await.map_err(failed)?;
+async fn region_of(connection: &mut Connection, key: &DirectoryKey) -> Result<Option<Region>, StoreError> {
+    let query = engine::query("SELECT region FROM directory WHERE identifier = $1").bind(key.as_str());
+    let row = query.fetch_optional(connection).await?;
     row.map(|row| Row { table: "directory", row: &row }.parse("region")).transpose()
 }

@@ -2,13 +2,12 @@
 
 use account::StoreError;
 use account::store::Forget;
-use sqlx::AnyConnection;
 
-use crate::row::failed;
+use crate::engine::{self, Connection};
 use crate::session_events;
 
 /// Each by itself: nothing here must be true together with anything else, and whoever needs a row does not wait for all the others.
-pub(crate) async fn forget(connection: &mut AnyConnection, before: &Forget) -> Result<(), StoreError> {
+pub(crate) async fn forget(connection: &mut Connection, before: &Forget) -> Result<(), StoreError> {
     let Forget { now, old, events, audit } = *before;
     // What goes has a number, by which whoever follows sees that something is gone.
     while session_events::newest(connection).await?.is_none() {
@@ -28,7 +27,7 @@ pub(crate) async fn forget(connection: &mut AnyConnection, before: &Forget) -> R
         ("DELETE FROM session_events WHERE at <= $1 AND sequence IS NOT NULL", events),
         ("DELETE FROM audit WHERE at <= $1", audit),
     ] {
-        sqlx::query(statement).bind(before.0).execute(&mut *connection).await.map_err(failed)?;
+        engine::query(statement).bind(before.0).execute(connection).await?;
     }
     Ok(())
 }

@@ -9,11 +9,10 @@ use std::sync::Arc;
 
 use account::{Holder, StoreError, TokenHash};
 use futures_util::FutureExt;
-use sqlx::AnyPool;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::row::failed;
-use crate::{Failed, InUse, Limits, holders};
+use crate::engine::{Operation, Pool};
+use crate::{Failed, Limits, holders};
 
 /// The most tokens in one look.
 const MOST: usize = 128;
@@ -37,7 +36,7 @@ struct Question {
 
 impl Gathering {
     /// Starts to look on connections of `pool`.
-    pub fn start(pool: &AnyPool, limits: Limits) -> Self {
+    pub fn start(pool: &Pool, limits: Limits) -> Self {
         let (questions, receiver) = mpsc::unbounded_channel();
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..LOOKS {
@@ -58,7 +57,7 @@ impl Gathering {
     }
 }
 
-async fn look(questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>, pool: AnyPool) {
+async fn look(questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>, pool: Pool) {
     let mut asked = Vec::with_capacity(MOST);
     loop {
         // Whoever waits for the next question holds the line; the other is looking.
@@ -69,8 +68,8 @@ async fn look(questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>, pool: An
         if asked.is_empty() {
             continue;
         }
-        let hashes: Vec<_> = asked.iter().map(|question| question.access.clone()).collect();
-        let found = AssertUnwindSafe(find(&pool, &hashes, &mut asked)).catch_unwind().await;
+        let hashes: Arc<[TokenHash]> = asked.iter().map(|question| question.access.clone()).collect();
+        let found = AssertUnwindSafe(find(&pool, hashes, &mut asked)).catch_unwind().await;
         let found = found.unwrap_or_else(|_| Err(StoreError::Failed("a look panicked".into())));
         for question in asked.drain(..) {
             let answer = match &found {
@@ -85,14 +84,17 @@ async fn look(questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>, pool: An
 
 /// Looks, unless nobody waits for it any more.
 async fn find(
-    pool: &AnyPool,
-    hashes: &[TokenHash],
+    pool: &Pool,
+    hashes: Arc<[TokenHash]>,
     asked: &mut [Question],
 ) -> Result<HashMap<TokenHash, Arc<Holder>>, StoreError> {
+    let operation: Operation<_> = Arc::new(move |connection| {
+        let hashes = Arc::clone(&hashes);
+        Box::pin(async move { holders::find(connection, &hashes).await })
+    });
     let looking = async {
-        let connection = pool.acquire().await.map_err(failed)?;
-        let mut used = InUse { connection, sound: false };
-        let found = holders::find(&mut used.connection, hashes).await;
+        let mut used = pool.acquire().await?;
+        let found = used.operate(&operation).await;
         used.sound = !found.as_ref().is_err_and(Failed::has_failed);
         found
     };

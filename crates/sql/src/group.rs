@@ -3,20 +3,18 @@
 //! A commit waits for the disk, and SQLite has one writer. So what comes while it waits is done together in the next transaction, and
 //! all of it is answered when that is durable. An operation is done from beginning to end, whether or not its caller still waits.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use account::StoreError;
-use futures_util::FutureExt;
-use futures_util::future::BoxFuture;
-use sqlx::{AnyConnection, AnyPool, Connection};
-use tokio::sync::{mpsc, oneshot};
-use tracing::{Instrument, Span};
+use tokio::sync::oneshot;
+use tracing::Span;
 
+use crate::Limits;
+use crate::engine::{self, Connection, InUse, Operation, Pool};
 use crate::holder_cache::{Doubt, HolderCache, Touched};
-use crate::row::failed;
-use crate::{InUse, Limits};
 
 /// The most operations in one commit.
 const MOST: usize = 256;
@@ -24,13 +22,12 @@ const MOST: usize = 256;
 /// How often it is looked whether somebody else has written: an operator with SQLite's own shell, perhaps.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Something to be done within a transaction; nothing of it when it returns an error. It may be done more than once, if nothing of it
-/// is left of the time before.
-pub(crate) type Operation<T> = Arc<dyn for<'c> Fn(&'c mut AnyConnection) -> BoxFuture<'c, Result<T, StoreError>> + Send + Sync>;
-
 /// Does operations in groups. It ends with the last of its clones.
 #[derive(Debug, Clone)]
-pub(crate) struct Group(mpsc::UnboundedSender<Box<dyn Member>>);
+pub(crate) struct Group {
+    arrivals: flume::Sender<Box<dyn Member>>,
+    patience: Duration,
+}
 
 /// An operation whose answer somebody waits for.
 struct Waiting<T> {
@@ -41,21 +38,22 @@ struct Waiting<T> {
     span: Span,
 }
 
-#[async_trait::async_trait]
 trait Member: Send {
     fn is_awaited(&self) -> bool;
-    async fn work(&mut self, connection: &mut AnyConnection) -> Result<(), StoreError>;
+    /// Does it, on the thread that SQLite is called on.
+    fn work(&mut self, connection: &mut Connection) -> Result<(), StoreError>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-#[async_trait::async_trait]
+type Members = Vec<Box<dyn Member>>;
+
 impl<T: Send + 'static> Member for Waiting<T> {
     fn is_awaited(&self) -> bool {
         !self.reply.is_closed()
     }
 
-    async fn work(&mut self, connection: &mut AnyConnection) -> Result<(), StoreError> {
-        self.done = Some((self.operation)(connection).instrument(self.span.clone()).await?);
+    fn work(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
+        self.done = Some(self.span.in_scope(|| engine::at_once((self.operation)(connection)))??);
         Ok(())
     }
 
@@ -72,11 +70,11 @@ impl<T: Send + 'static> Member for Waiting<T> {
 
 impl Group {
     /// Starts to do operations on the one connection of `pool`.
-    pub fn start(pool: AnyPool, limits: Limits, holders: Arc<HolderCache>) -> Self {
-        let (sender, receiver) = mpsc::unbounded_channel();
-        let worker = Worker { pool, limits, holders, arrivals: receiver, looked: Instant::now(), seen: None };
+    pub fn start(pool: Pool, limits: Limits, holders: Arc<HolderCache>) -> Self {
+        let (sender, arrivals) = flume::unbounded();
+        let worker = Worker { pool, limits, holders, arrivals, looked: Instant::now(), seen: None };
         tokio::spawn(worker.run());
-        Self(sender)
+        Self { arrivals: sender, patience: limits.acquire_timeout + limits.timeout }
     }
 
     /// Does an operation, and answers when it is durable. `doubt` is about what it changes.
@@ -84,17 +82,24 @@ impl Group {
         let (reply, answered) = oneshot::channel();
         let gone = |_| StoreError::Unavailable("it is closed".into());
         let waiting = Waiting { operation, done: None, reply, doubt, span };
-        self.0.send(Box::new(waiting)).map_err(|_| gone(()))?;
-        answered.await.map_err(|_| gone(()))?
+        self.arrivals.send(Box::new(waiting)).map_err(|_| gone(()))?;
+        match tokio::time::timeout(self.patience, answered).await {
+            Ok(answer) => answer.map_err(|_| gone(()))?,
+            Err(_) => Err(too_long()),
+        }
     }
 }
 
-/// What does the operations, on a task of its own.
+fn too_long() -> StoreError {
+    StoreError::Unavailable("it took too long".into())
+}
+
+/// What has the operations done, on a task of its own.
 struct Worker {
-    pool: AnyPool,
+    pool: Pool,
     limits: Limits,
     holders: Arc<HolderCache>,
-    arrivals: mpsc::UnboundedReceiver<Box<dyn Member>>,
+    arrivals: flume::Receiver<Box<dyn Member>>,
     /// When it was last looked whether somebody else has written.
     looked: Instant,
     /// What was seen then, and on which of the pool's connections.
@@ -108,10 +113,10 @@ impl Worker {
             if self.looked.elapsed() >= LOOK {
                 self.look().await;
             }
-            let arrival = tokio::time::timeout(LOOK.saturating_sub(self.looked.elapsed()), self.arrivals.recv()).await;
+            let arrival = tokio::time::timeout(LOOK.saturating_sub(self.looked.elapsed()), self.arrivals.recv_async()).await;
             match arrival {
-                Ok(Some(first)) => self.work(first).await,
-                Ok(None) => return,
+                Ok(Ok(first)) => self.work(first).await,
+                Ok(Err(_)) => return,
                 Err(_) => {}
             }
         }
@@ -135,73 +140,125 @@ impl Worker {
     }
 
     async fn version(&self) -> Option<(u64, i64)> {
-        let connection = self.pool.acquire().await.ok()?;
-        let mut used = InUse { connection, sound: false };
+        let mut used = self.pool.acquire().await.ok()?;
         let opened = self.holders.opened();
-        let query = sqlx::query_scalar("SELECT data_version FROM pragma_data_version");
-        let version = query.fetch_one(&mut *used.connection).await.ok()?;
+        let query = engine::query_scalar("SELECT data_version FROM pragma_data_version");
+        let version = query.fetch_one(&mut used).await.ok()?;
         used.sound = true;
         Some((opened, version))
     }
 
     async fn work(&mut self, first: Box<dyn Member>) {
-        let mut members = vec![first];
-        let committed = self.commit(&mut members, MOST).await;
-        match committed {
+        let Some((members, failed)) = self.commit(vec![first], MOST).await else { return };
+        match failed {
             // One of them was refused: the others need not be.
-            Err(StoreError::Failed(_) | StoreError::Inconsistent { .. }) if members.len() > 1 => {
+            StoreError::Failed(_) | StoreError::Inconsistent { .. } if members.len() > 1 => {
                 for member in members {
-                    let mut alone = vec![member];
-                    let committed = self.commit(&mut alone, 1).await;
-                    answer(alone, &committed);
+                    if let Some((alone, failed)) = self.commit(vec![member], 1).await {
+                        answer(alone, &Err(failed));
+                    }
                 }
             }
-            committed => answer(members, &committed),
+            failed => answer(members, &Err(failed)),
         }
     }
 
-    /// Does what `members` want, and what others who come meanwhile want, as long as there are no more than `most`; they become
-    /// members.
-    async fn commit(&mut self, members: &mut Vec<Box<dyn Member>>, most: usize) -> Result<(), StoreError> {
-        let limit = self.limits.timeout;
-        // Nothing is left of a transaction in which something panicked: its connection is closed.
-        let committing = AssertUnwindSafe(self.try_commit(members, most)).catch_unwind();
-        match tokio::time::timeout(limit, committing).await {
-            Ok(Ok(committed)) => committed,
-            Ok(Err(_)) => Err(StoreError::Failed("an operation panicked".into())),
-            Err(_) => Err(StoreError::Unavailable("it took too long".into())),
+    /// Has done what `members` want, and what others who come meanwhile want, as long as there are no more than `most`; they become
+    /// members. Returns those who are not answered, because it failed.
+    async fn commit(&mut self, members: Members, most: usize) -> Option<(Members, StoreError)> {
+        let mut used = match self.pool.acquire().await {
+            Ok(used) => used,
+            Err(error) => return Some((members, error.into())),
+        };
+        let given_up = Arc::new(AtomicBool::new(false));
+        let batch = Batch {
+            members,
+            most,
+            arrivals: self.arrivals.clone(),
+            holders: Arc::clone(&self.holders),
+            given_up: Arc::clone(&given_up),
+        };
+        let committing = on_its_thread(&mut used, batch);
+        match tokio::time::timeout(self.limits.timeout, committing).await {
+            Ok(None) => {
+                used.sound = true;
+                None
+            }
+            Ok(Some(failed)) => Some(failed),
+            Err(_) => {
+                // Its members are answered when it comes to its end, if they wait for that.
+                given_up.store(true, Ordering::SeqCst);
+                None
+            }
+        }
+    }
+}
+
+async fn on_its_thread(used: &mut InUse, batch: Batch) -> Option<(Members, StoreError)> {
+    match used.send(|here| batch.commit(here)).await {
+        Ok(failed) => failed,
+        // The members went with the thread, and are answered by that.
+        Err(_) => Some((Vec::new(), StoreError::Unavailable("the connection has ended".into()))),
+    }
+}
+
+/// Operations that are done together, on the thread that SQLite is called on.
+struct Batch {
+    members: Members,
+    most: usize,
+    arrivals: flume::Receiver<Box<dyn Member>>,
+    holders: Arc<HolderCache>,
+    /// Whether it took too long: then nothing more is made true.
+    given_up: Arc<AtomicBool>,
+}
+
+impl Batch {
+    /// Answers everybody when it succeeds, else returns them.
+    fn commit(mut self, connection: &mut Connection) -> Option<(Members, StoreError)> {
+        // Nothing is left of a transaction in which something panicked: it is undone, and its connection closed.
+        let committed = catch_unwind(AssertUnwindSafe(|| self.try_commit(connection)));
+        let committed = committed.unwrap_or_else(|_| Err(StoreError::Failed("an operation panicked".into())));
+        match committed {
+            Ok(()) => {
+                answer(self.members, &Ok(()));
+                None
+            }
+            Err(failed) => Some((self.members, failed)),
         }
     }
 
-    async fn try_commit(&mut self, members: &mut Vec<Box<dyn Member>>, most: usize) -> Result<(), StoreError> {
-        let connection = self.pool.acquire().await.map_err(failed)?;
-        let mut used = InUse { connection, sound: false };
+    fn try_commit(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
         let doubts = self.holders.doubts();
-        let mut transaction = used.connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+        let mut transaction = engine::at_once(connection.begin_to_write())??;
         let mut next = 0;
-        while next < members.len() {
-            if members[next].is_awaited() {
-                members[next].work(&mut transaction).await?;
+        while next < self.members.len() {
+            self.go_on()?;
+            if self.members[next].is_awaited() {
+                self.members[next].work(&mut transaction)?;
                 next += 1;
             } else {
-                drop(members.remove(next));
+                drop(self.members.remove(next));
             }
-            if members.len() < most
-                && next == members.len()
+            if self.members.len() < self.most
+                && next == self.members.len()
                 && let Ok(newcomer) = self.arrivals.try_recv()
             {
-                members.push(newcomer);
+                self.members.push(newcomer);
             }
         }
-        transaction.commit().await.map_err(failed)?;
-        used.sound = true;
+        self.go_on()?;
+        engine::at_once(transaction.commit())??;
         // Whatever was begun before has come to its end: nobody else could have written.
         self.holders.settle(doubts);
         Ok(())
     }
+
+    fn go_on(&self) -> Result<(), StoreError> {
+        if self.given_up.load(Ordering::SeqCst) { Err(too_long()) } else { Ok(()) }
+    }
 }
 
-fn answer(members: Vec<Box<dyn Member>>, committed: &Result<(), StoreError>) {
+fn answer(members: Members, committed: &Result<(), StoreError>) {
     for member in members {
         member.answer(committed.clone());
     }

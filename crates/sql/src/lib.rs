@@ -10,6 +10,7 @@ mod applications;
 mod audit;
 mod devices;
 mod directory;
+mod engine;
 mod forget;
 mod gateways;
 mod gathering;
@@ -44,15 +45,14 @@ use account::{
     Purpose, Queued, Region, ResourceServer, ResourceServerId, Right, Rules, Sealed, Serial, Session, SessionEvent, Store,
     StoreError, StoredCode, Tally, Timestamp, TokenHash,
 };
-use sqlx::pool::PoolConnection;
-use sqlx::{Any, AnyConnection, AnyPool, Connection};
 
+use crate::engine::{Connection, Operation, Pool};
 use crate::gathering::Gathering;
-use crate::group::{Group, Operation};
+use crate::group::Group;
 use crate::holder_cache::{Doubt, HolderCache, Touched};
-use crate::row::failed;
 
 pub use crate::directory::SqlDirectory;
+pub use crate::engine::EngineError;
 pub use crate::open::{Limits, OpenError};
 pub use crate::sqlite::OLDEST_SQLITE;
 pub use crate::watch::{Connections, Counts};
@@ -61,8 +61,8 @@ pub use crate::whole::{CopyError, Place, Sum, Whole};
 /// A store on a SQL database.
 #[derive(Debug, Clone)]
 pub struct SqlStore {
-    read: AnyPool,
-    write: AnyPool,
+    read: Pool,
+    write: Pool,
     limits: Limits,
     gathering: Gathering,
     /// What is there on the embedded store, where nobody else writes. Elsewhere, reading and writing go over one pool.
@@ -76,7 +76,7 @@ struct Embedded {
 }
 
 impl SqlStore {
-    fn new(read: AnyPool, write: AnyPool, limits: Limits, embedded: Option<Embedded>) -> Self {
+    fn new(read: Pool, write: Pool, limits: Limits, embedded: Option<Embedded>) -> Self {
         let gathering = Gathering::start(&read, limits);
         Self { read, write, limits, gathering, embedded }
     }
@@ -141,10 +141,10 @@ impl SqlStore {
     }
 }
 
-async fn in_a_transaction<T>(connection: &mut AnyConnection, operation: &Operation<T>) -> Result<T, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+async fn in_a_transaction<T>(connection: &mut Connection, operation: &Operation<T>) -> Result<T, StoreError> {
+    let mut transaction = connection.begin().await?;
     let done = operation(&mut transaction).await?;
-    transaction.commit().await.map_err(failed)?;
+    transaction.commit().await?;
     Ok(done)
 }
 
@@ -176,22 +176,6 @@ impl Failed for InsertError {
     }
 }
 
-/// A connection in use. One whose operation was abandoned or failed is closed, for it may be left in the middle of anything: sqlx gives
-/// a connection back inside a transaction when the call that begins it is abandoned, and counts one transaction too many after SQLite
-/// has rolled a failed commit back by itself, so that what is committed later is not.
-struct InUse {
-    connection: PoolConnection<Any>,
-    sound: bool,
-}
-
-impl Drop for InUse {
-    fn drop(&mut self) {
-        if !self.sound {
-            self.connection.close_on_drop();
-        }
-    }
-}
-
 /// Does an operation on a connection of one of the pools: in time, and again when the engine undid it in favour of somebody else's.
 /// The operation's name, its function's, is its label in the metrics. One that writes may change anything that is remembered, unless it
 /// says what it changes.
@@ -215,22 +199,20 @@ macro_rules! on {
         let doubt = $doubt;
         let mut tries = 1;
         let done = loop {
-            let acquired = match tracing::Instrument::instrument($store.$pool.acquire(), span.clone()).await {
+            let mut used = match tracing::Instrument::instrument($store.$pool.acquire(), span.clone()).await {
                 Ok(acquired) => acquired,
-                Err(error) => break Err($crate::row::failed(error).into()),
+                Err(error) => break Err(account::StoreError::from(error).into()),
             };
-            let mut used = $crate::InUse { connection: acquired, sound: false };
             let operation = async {
                 if doubt.is_none() {
-                    let $connection = &mut *used.connection;
+                    let $connection = &mut *used;
                     return $operation.await;
                 }
                 // Whoever abandons it can have changed something only if that was while it was being committed.
-                let begin = sqlx::Connection::begin_with(&mut *used.connection, "BEGIN IMMEDIATE");
-                let mut transaction = begin.await.map_err($crate::row::failed)?;
-                let $connection = &mut *transaction;
+                let mut transaction = used.begin_to_write().await.map_err(account::StoreError::from)?;
+                let $connection = &mut transaction;
                 let done = $operation.await?;
-                transaction.commit().await.map_err($crate::row::failed)?;
+                transaction.commit().await.map_err(account::StoreError::from)?;
                 Ok(done)
             };
             let operation = tracing::Instrument::instrument(operation, span.clone());

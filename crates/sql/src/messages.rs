@@ -2,10 +2,9 @@
 
 use account::store::Page;
 use account::{ObjectId, Queued, Sealed, StoreError, Timestamp};
-use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 
-use crate::row::{Row, failed};
+use crate::engine::{self, Connection, Record};
+use crate::row::Row;
 
 /// What a whole message is, by the names of its columns: a newer version may have added some.
 macro_rules! columns {
@@ -15,10 +14,10 @@ macro_rules! columns {
 }
 
 /// Queues a message, in the place of an older one about the same.
-pub(crate) async fn put(connection: &mut AnyConnection, message: &Queued) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM messages WHERE subject = $1").bind(message.subject.as_str());
-    delete.execute(&mut *connection).await.map_err(failed)?;
-    sqlx::query(concat!("INSERT INTO messages (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"))
+pub(crate) async fn put(connection: &mut Connection, message: &Queued) -> Result<(), StoreError> {
+    let delete = engine::query("DELETE FROM messages WHERE subject = $1").bind(message.subject.as_str());
+    delete.execute(connection).await?;
+    engine::query(concat!("INSERT INTO messages (", columns!(), ") VALUES ($1, $2, $3, $4, $5, $6, $7, $8)"))
         .bind(message.id.as_str())
         .bind(message.subject.as_str())
         .bind(message.sealed.as_str())
@@ -29,67 +28,58 @@ pub(crate) async fn put(connection: &mut AnyConnection, message: &Queued) -> Res
         .bind(message.last_error.clone())
         .execute(connection)
         .await
-        .map_err(failed)
+        .map_err(Into::into)
         .map(drop)
 }
 
-pub(crate) async fn claim(
-    connection: &mut AnyConnection,
-    now: Timestamp,
-    until: Timestamp,
-) -> Result<Option<Queued>, StoreError> {
+pub(crate) async fn claim(connection: &mut Connection, now: Timestamp, until: Timestamp) -> Result<Option<Queued>, StoreError> {
     // The outer conditions again: whoever waited for the row finds it claimed.
-    let update = sqlx::query(concat!(
+    let update = engine::query(concat!(
         "UPDATE messages SET due_at = $1, attempts = attempts + 1 WHERE id = \
          (SELECT id FROM messages WHERE due_at <= $2 AND expires_at > $2 ORDER BY due_at LIMIT 1) AND due_at <= $2 RETURNING ",
         columns!()
     ))
     .bind(until.0)
     .bind(now.0);
-    update.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
+    update.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn finish(connection: &mut AnyConnection, id: &ObjectId) -> Result<(), StoreError> {
-    let delete = sqlx::query("DELETE FROM messages WHERE id = $1").bind(id.as_str());
-    delete.execute(connection).await.map_err(failed).map(drop)
+pub(crate) async fn finish(connection: &mut Connection, id: &ObjectId) -> Result<(), StoreError> {
+    let delete = engine::query("DELETE FROM messages WHERE id = $1").bind(id.as_str());
+    delete.execute(connection).await.map(drop).map_err(Into::into)
 }
 
 pub(crate) async fn postpone(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     id: &ObjectId,
     until: Option<Timestamp>,
     error: &str,
 ) -> Result<(), StoreError> {
-    let update = sqlx::query("UPDATE messages SET due_at = $1, last_error = $2 WHERE id = $3");
+    let update = engine::query("UPDATE messages SET due_at = $1, last_error = $2 WHERE id = $3");
     let update = update.bind(until.map(|at| at.0)).bind(error).bind(id.as_str());
-    update.execute(connection).await.map_err(failed).map(drop)
+    update.execute(connection).await.map(drop).map_err(Into::into)
 }
 
-pub(crate) async fn next_due(connection: &mut AnyConnection) -> Result<Option<Timestamp>, StoreError> {
-    let query = sqlx::query_scalar("SELECT MIN(due_at) FROM messages WHERE due_at IS NOT NULL");
-    let due: Option<i64> = query.fetch_one(connection).await.map_err(failed)?;
+pub(crate) async fn next_due(connection: &mut Connection) -> Result<Option<Timestamp>, StoreError> {
+    let query = engine::query_scalar("SELECT MIN(due_at) FROM messages WHERE due_at IS NOT NULL");
+    let due: Option<i64> = query.fetch_one(connection).await?;
     Ok(due.map(Timestamp))
 }
 
-pub(crate) async fn list(connection: &mut AnyConnection, page: &Page<ObjectId>) -> Result<Vec<Queued>, StoreError> {
+pub(crate) async fn list(connection: &mut Connection, page: &Page<ObjectId>) -> Result<Vec<Queued>, StoreError> {
     let after = page.after.as_ref().map_or("", |after| after.as_str());
-    let query = sqlx::query(concat!("SELECT ", columns!(), " FROM messages WHERE id > $1 ORDER BY id LIMIT $2"));
-    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await.map_err(failed)?;
+    let query = engine::query(concat!("SELECT ", columns!(), " FROM messages WHERE id > $1 ORDER BY id LIMIT $2"));
+    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
-pub(crate) async fn reseal(
-    connection: &mut AnyConnection,
-    id: &ObjectId,
-    old: &Sealed,
-    new: &Sealed,
-) -> Result<bool, StoreError> {
-    let update = sqlx::query("UPDATE messages SET sealed = $1 WHERE id = $2 AND sealed = $3");
+pub(crate) async fn reseal(connection: &mut Connection, id: &ObjectId, old: &Sealed, new: &Sealed) -> Result<bool, StoreError> {
+    let update = engine::query("UPDATE messages SET sealed = $1 WHERE id = $2 AND sealed = $3");
     let update = update.bind(new.as_str()).bind(id.as_str()).bind(old.as_str());
-    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+    Ok(update.execute(connection).await? > 0)
 }
 
-fn read(row: &AnyRow) -> Result<Queued, StoreError> {
+fn read(row: &Record) -> Result<Queued, StoreError> {
     let row = Row { table: "messages", row };
     Ok(Queued {
         id: row.parse("id")?,

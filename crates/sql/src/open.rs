@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::AnyConnection;
-use sqlx::any::AnyPoolOptions;
-use sqlx::migrate::Migrator;
-
 use crate::SqlStore;
+use crate::engine::{self, Connection, EngineError};
 use crate::tables::FILLED_FROM;
+use sqlx::migrate::{MigrateError, Migrator};
 
 /// What every version since the first has made of the tables.
 pub(crate) static MIGRATIONS: Migrator = {
@@ -48,7 +46,7 @@ pub enum OpenError {
         /// Where it is.
         path: String,
         /// What the engine says.
-        source: sqlx::Error,
+        source: EngineError,
     },
     /// Its tables are not those of this version.
     #[error("cannot bring the database {path} up to date: {source}")]
@@ -56,7 +54,7 @@ pub enum OpenError {
         /// Where it is.
         path: String,
         /// What is wrong.
-        source: sqlx::migrate::MigrateError,
+        source: MigrateError,
     },
     /// A newer version has changed its tables in a way that this one does not understand.
     #[error("the database {path} is a newer version's, which this one does not understand: update hearthgate")]
@@ -100,16 +98,16 @@ impl SqlStore {
 }
 
 /// Brings the tables up to date, unless they are newer than can be understood, and refuses a store that is not whole.
-pub(crate) async fn migrate(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
+pub(crate) async fn migrate(connection: &mut Connection, path: &str) -> Result<(), OpenError> {
     bring_up_to_date(connection, path).await?;
     check_whole(connection, path).await
 }
 
 /// Brings the tables up to date, unless they are newer than can be understood.
-pub(crate) async fn bring_up_to_date(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
-    let run = MIGRATIONS.run_direct(None, &mut *connection, false).await;
+pub(crate) async fn bring_up_to_date(connection: &mut Connection, path: &str) -> Result<(), OpenError> {
+    let run = connection.migrate(&MIGRATIONS).await;
     run.map_err(|source| OpenError::Migration { path: path.to_owned(), source })?;
-    let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'needs_migration'");
+    let query = engine::query_scalar("SELECT value FROM settings WHERE name = 'needs_migration'");
     let needed: Option<String> =
         query.fetch_optional(connection).await.map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
     if needed.and_then(|needed| needed.parse().ok()) > newest_known() {
@@ -119,8 +117,8 @@ pub(crate) async fn bring_up_to_date(connection: &mut AnyConnection, path: &str)
 }
 
 /// Refuses a store that lacks what it is being filled with.
-async fn check_whole(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
-    let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = $1").bind(FILLED_FROM);
+async fn check_whole(connection: &mut Connection, path: &str) -> Result<(), OpenError> {
+    let query = engine::query_scalar("SELECT value FROM settings WHERE name = $1").bind(FILLED_FROM);
     let mark: Option<String> =
         query.fetch_optional(connection).await.map_err(|source| OpenError::Database { path: path.to_owned(), source })?;
     match mark {
@@ -130,9 +128,9 @@ async fn check_whole(connection: &mut AnyConnection, path: &str) -> Result<(), O
 }
 
 /// Refuses a store whose tables are not exactly those that this version knows, or that is not whole.
-pub(crate) async fn check_version(connection: &mut AnyConnection, path: &str) -> Result<(), OpenError> {
-    let query = sqlx::query_scalar("SELECT MAX(version) FROM _sqlx_migrations");
-    let newest: Result<Option<i64>, _> = query.fetch_one(&mut *connection).await;
+pub(crate) async fn check_version(connection: &mut Connection, path: &str) -> Result<(), OpenError> {
+    let query = engine::query_scalar("SELECT MAX(version) FROM _sqlx_migrations");
+    let newest: Result<Option<i64>, _> = query.fetch_one(connection).await;
     match newest {
         Ok(newest) if newest == newest_known() => check_whole(connection, path).await,
         // A file that is no database at all is told as such.
@@ -151,13 +149,4 @@ fn source_in(mark: &str) -> String {
 
 fn newest_known() -> Option<i64> {
     MIGRATIONS.iter().map(|migration| migration.version).max()
-}
-
-pub(crate) fn pool(connections: u32, limits: Limits) -> AnyPoolOptions {
-    AnyPoolOptions::new()
-        .max_connections(connections)
-        .acquire_timeout(limits.acquire_timeout)
-        .idle_timeout(None)
-        // A connection that broke while nobody used it is found out by whoever uses it next; asking first would double every call.
-        .test_before_acquire(false)
 }

@@ -4,16 +4,13 @@ use std::net::IpAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
-use sqlx::any::AnyConnectOptions;
-use sqlx::postgres::{PgConnectOptions, PgSslMode};
-use sqlx::{AnyConnection, AnyPool, Connection};
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgSslMode};
+use sqlx::{Connection as _, PgConnection};
 use url::Url;
 
 use crate::SqlStore;
+use crate::engine::{Connection, EngineError, Pool};
 use crate::open::{self, Limits, OpenError};
-
-/// What sqlx calls the engine.
-pub(crate) const POSTGRES: &str = "PostgreSQL";
 
 /// What connections that serve call themselves.
 const SERVER: &str = "hearthgate";
@@ -55,36 +52,40 @@ impl SqlStore {
 ///
 /// # Errors
 /// [`OpenError::Url`].
-pub(crate) fn lazily(url: &str, limits: Limits) -> Result<AnyPool, OpenError> {
+pub(crate) fn lazily(url: &str, limits: Limits) -> Result<Pool, OpenError> {
     let url = checked(url, SERVER)?;
     let path = shown(&url);
     pool(url, 0, limits).map_err(|source| OpenError::Database { path, source })
 }
 
-fn pool(url: Url, least: u32, limits: Limits) -> Result<AnyPool, sqlx::Error> {
-    let options = AnyConnectOptions::from_str(bound(url, limits).as_str())?;
-    let pool = open::pool(limits.connections, limits)
+fn pool(url: Url, least: u32, limits: Limits) -> Result<Pool, EngineError> {
+    let options = PgConnectOptions::from_str(bound(url, limits).as_str())?;
+    let pool = PgPoolOptions::new()
+        .max_connections(limits.connections)
         .min_connections(least)
+        .acquire_timeout(limits.acquire_timeout)
+        .idle_timeout(None)
+        // A connection that broke while nobody used it is found out by whoever uses it next; asking first would double every call.
+        .test_before_acquire(false)
         .after_connect(|connection, _| Box::pin(refuse_standby(connection)))
         .before_acquire(|connection, metadata| Box::pin(check_idle(connection, metadata.idle_for)));
-    Ok(pool.connect_lazy_with(options))
+    Ok(Pool::Postgres(pool.connect_lazy_with(options)))
 }
 
 /// Opens the database at `url` with one connection that calls itself `name`, and tells which it is.
-pub(crate) async fn connect(url: &str, name: &str) -> Result<(AnyConnection, String), OpenError> {
+pub(crate) async fn connect(url: &str, name: &str) -> Result<(Connection, String), OpenError> {
     connect_to(&checked(url, name)?).await
 }
 
-async fn connect_to(url: &Url) -> Result<(AnyConnection, String), OpenError> {
-    sqlx::any::install_default_drivers();
+async fn connect_to(url: &Url) -> Result<(Connection, String), OpenError> {
     let shown = shown(url);
-    let database = |source| OpenError::Database { path: shown.clone(), source };
-    let options = AnyConnectOptions::from_str(url.as_str()).map_err(database)?;
-    let mut connection = AnyConnection::connect_with(&options).await.map_err(database)?;
+    let database = |source: sqlx::Error| OpenError::Database { path: shown.clone(), source: source.into() };
+    let options = PgConnectOptions::from_str(url.as_str()).map_err(database)?;
+    let mut connection = PgConnection::connect_with(&options).await.map_err(database)?;
     if is_standby(&mut connection).await.map_err(database)? {
         return Err(OpenError::Standby { path: shown });
     }
-    Ok((connection, shown))
+    Ok((Connection::to_postgres(connection), shown))
 }
 
 /// Reads a URL and sees to it that the server beyond it will be checked.
@@ -127,12 +128,12 @@ fn bound(mut url: Url, limits: Limits) -> Url {
     url
 }
 
-async fn is_standby(connection: &mut AnyConnection) -> Result<bool, sqlx::Error> {
+async fn is_standby(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar("SELECT pg_is_in_recovery()").fetch_one(connection).await
 }
 
 /// After a failover the old address may lead to a standby for a while.
-async fn refuse_standby(connection: &mut AnyConnection) -> Result<(), sqlx::Error> {
+async fn refuse_standby(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
     match is_standby(connection).await? {
         false => Ok(()),
         true => Err(sqlx::Error::Io(std::io::Error::other("the database is a standby"))),
@@ -140,7 +141,7 @@ async fn refuse_standby(connection: &mut AnyConnection) -> Result<(), sqlx::Erro
 }
 
 /// After a failover all idle connections are broken: they are looked at before they are used. Under load nothing is idle for long.
-async fn check_idle(connection: &mut AnyConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
+async fn check_idle(connection: &mut PgConnection, idle_for: Duration) -> Result<bool, sqlx::Error> {
     if idle_for > IDLE {
         connection.ping().await?;
     }

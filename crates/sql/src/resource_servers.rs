@@ -2,10 +2,9 @@
 
 use account::store::{InsertError, Page};
 use account::{ResourceServer, ResourceServerId, StoreError, Timestamp, TokenHash};
-use sqlx::AnyConnection;
-use sqlx::any::AnyRow;
 
-use crate::row::{Row, failed, insert_failed};
+use crate::engine::{self, Connection, Record};
+use crate::row::{Row, insert_failed};
 
 /// A query of whole resource servers, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -14,9 +13,9 @@ macro_rules! select {
     };
 }
 
-pub(crate) async fn insert(connection: &mut AnyConnection, server: &ResourceServer) -> Result<(), InsertError> {
+pub(crate) async fn insert(connection: &mut Connection, server: &ResourceServer) -> Result<(), InsertError> {
     let previous = server.previous.as_ref();
-    sqlx::query(
+    engine::query(
         "INSERT INTO resource_servers (id, name, secret_hash, previous_hash, previous_until, enabled, created_at) \
          VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
@@ -33,39 +32,36 @@ pub(crate) async fn insert(connection: &mut AnyConnection, server: &ResourceServ
     Ok(())
 }
 
-pub(crate) async fn find(connection: &mut AnyConnection, id: &ResourceServerId) -> Result<Option<ResourceServer>, StoreError> {
-    let query = sqlx::query(select!("WHERE id = $1")).bind(id.as_str());
-    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
+pub(crate) async fn find(connection: &mut Connection, id: &ResourceServerId) -> Result<Option<ResourceServer>, StoreError> {
+    let query = engine::query(select!("WHERE id = $1")).bind(id.as_str());
+    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
-pub(crate) async fn list(
-    connection: &mut AnyConnection,
-    page: &Page<ResourceServerId>,
-) -> Result<Vec<ResourceServer>, StoreError> {
+pub(crate) async fn list(connection: &mut Connection, page: &Page<ResourceServerId>) -> Result<Vec<ResourceServer>, StoreError> {
     let after = page.after.as_ref().map_or("", |after| after.as_str());
-    let query = sqlx::query(select!("WHERE id > $1 ORDER BY id LIMIT $2"));
-    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await.map_err(failed)?;
+    let query = engine::query(select!("WHERE id > $1 ORDER BY id LIMIT $2"));
+    let rows = query.bind(after).bind(i64::from(page.limit)).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
 pub(crate) async fn rotate(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     id: &ResourceServerId,
     secret: &TokenHash,
     until: Timestamp,
 ) -> Result<bool, StoreError> {
     let update = "UPDATE resource_servers SET previous_hash = secret_hash, previous_until = $1, secret_hash = $2 WHERE id = $3";
-    let update = sqlx::query(update).bind(until.0).bind(secret.as_str()).bind(id.as_str());
-    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+    let update = engine::query(update).bind(until.0).bind(secret.as_str()).bind(id.as_str());
+    Ok(update.execute(connection).await? > 0)
 }
 
-pub(crate) async fn enable(connection: &mut AnyConnection, id: &ResourceServerId, enabled: bool) -> Result<bool, StoreError> {
-    let update = sqlx::query("UPDATE resource_servers SET enabled = $1 WHERE id = $2");
+pub(crate) async fn enable(connection: &mut Connection, id: &ResourceServerId, enabled: bool) -> Result<bool, StoreError> {
+    let update = engine::query("UPDATE resource_servers SET enabled = $1 WHERE id = $2");
     let update = update.bind(i64::from(enabled)).bind(id.as_str());
-    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+    Ok(update.execute(connection).await? > 0)
 }
 
-fn read(row: &AnyRow) -> Result<ResourceServer, StoreError> {
+fn read(row: &Record) -> Result<ResourceServer, StoreError> {
     let row = Row { table: "resource_servers", row };
     let previous = row.get::<Option<String>>("previous_hash")?.zip(row.get::<Option<i64>>("previous_until")?);
     Ok(ResourceServer {

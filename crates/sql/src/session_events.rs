@@ -1,11 +1,9 @@
 //! What became of sessions, for those who follow it.
 
 use account::{AccountNumber, Audience, EndReason, ObjectId, Session, SessionChange, SessionEvent, StoreError, Timestamp};
-use sqlx::any::{AnyArguments, AnyRow};
-use sqlx::query::Query;
-use sqlx::{Any, AnyConnection, AssertSqlSafe, Connection};
 
-use crate::row::{Row, failed};
+use crate::engine::{self, Connection, Query, Record};
+use crate::row::Row;
 use crate::sessions;
 
 /// How many events are numbered at once.
@@ -21,7 +19,7 @@ pub(crate) enum Which<'a> {
     At(&'a Audience),
 }
 
-impl<'a> Which<'a> {
+impl Which<'_> {
     /// What is true of them, with places from the third on.
     fn condition(self) -> &'static str {
         match self {
@@ -33,7 +31,7 @@ impl<'a> Which<'a> {
         }
     }
 
-    fn bind(self, query: Query<'a, Any, AnyArguments>) -> Query<'a, Any, AnyArguments> {
+    fn bind(self, query: Query) -> Query {
         match self {
             Self::One(id) => query.bind(id.as_str()),
             Self::OfAccount(account) => query.bind(account.0),
@@ -49,13 +47,13 @@ impl<'a> Which<'a> {
 /// Each is noted first and ends because it was noted: one that somebody begins meanwhile neither ends unnoted nor is noted without
 /// ending.
 pub(crate) async fn end(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     which: Which<'_>,
     reason: EndReason,
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let what = SessionChange::Ended(reason);
-    if note(&mut *connection, "'.ended'", which, what, now).await? == 0 {
+    if note(connection, "'.ended'", which, what, now).await? == 0 {
         return Ok(false);
     }
     let delete = format!(
@@ -63,13 +61,13 @@ pub(crate) async fn end(
          (SELECT 1 FROM session_events WHERE session_events.id = sessions.id || '.ended' AND session_events.at = $1 AND session_events.what = $2)",
         which.condition()
     );
-    let delete = which.bind(sqlx::query(AssertSqlSafe(delete)).bind(now.0).bind(what.as_str()));
-    delete.execute(connection).await.map_err(failed)?;
+    let delete = which.bind(engine::query(delete).bind(now.0).bind(what.as_str()));
+    delete.execute(connection).await?;
     Ok(true)
 }
 
 /// Notes that a session has new tokens.
-pub(crate) async fn note_refresh(connection: &mut AnyConnection, session: &Session, now: Timestamp) -> Result<(), StoreError> {
+pub(crate) async fn note_refresh(connection: &mut Connection, session: &Session, now: Timestamp) -> Result<(), StoreError> {
     // Each refresh makes another access token.
     let suffix = "'.' || SUBSTR(sessions.access_hash, 1, 16)";
     note(connection, suffix, Which::One(&session.id), SessionChange::Refreshed, now).await.map(drop)
@@ -77,7 +75,7 @@ pub(crate) async fn note_refresh(connection: &mut AnyConnection, session: &Sessi
 
 /// Notes that the account of some sessions has gained or lost a gateway. Its revision was counted up for it in this transaction.
 pub(crate) async fn note_gateway(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     account: AccountNumber,
     what: SessionChange,
     now: Timestamp,
@@ -88,7 +86,7 @@ pub(crate) async fn note_gateway(
 }
 
 async fn note(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     suffix: &str,
     which: Which<'_>,
     what: SessionChange,
@@ -102,39 +100,39 @@ async fn note(
          WHERE {} ON CONFLICT (id) DO NOTHING",
         which.condition()
     );
-    let insert = which.bind(sqlx::query(AssertSqlSafe(insert)).bind(now.0).bind(what.as_str()));
-    Ok(insert.execute(connection).await.map_err(failed)?.rows_affected())
+    let insert = which.bind(engine::query(insert).bind(now.0).bind(what.as_str()));
+    Ok(insert.execute(connection).await?)
 }
 
-pub(crate) async fn newest(connection: &mut AnyConnection) -> Result<Option<i64>, StoreError> {
+pub(crate) async fn newest(connection: &mut Connection) -> Result<Option<i64>, StoreError> {
     let query = "SELECT value FROM counters WHERE name = 'session_events' AND NOT EXISTS (SELECT 1 FROM session_events WHERE sequence IS NULL)";
-    sqlx::query_scalar(query).fetch_optional(connection).await.map_err(failed)
+    engine::query_scalar(query).fetch_optional(connection).await.map_err(Into::into)
 }
 
-pub(crate) async fn number(connection: &mut AnyConnection) -> Result<i64, StoreError> {
-    let mut transaction = connection.begin().await.map_err(failed)?;
+pub(crate) async fn number(connection: &mut Connection) -> Result<i64, StoreError> {
+    let mut transaction = connection.begin().await?;
     // Whoever numbers holds the counter until the end, so that numbers are seen in their order.
-    let lock = sqlx::query("UPDATE counters SET value = value WHERE name = 'session_events'");
-    lock.execute(&mut *transaction).await.map_err(failed)?;
-    let number = sqlx::query(
+    let lock = engine::query("UPDATE counters SET value = value WHERE name = 'session_events'");
+    lock.execute(&mut transaction).await?;
+    let number = engine::query(
         "UPDATE session_events SET sequence = (SELECT value FROM counters WHERE name = 'session_events') + fresh.place \
          FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY at, id) AS place FROM session_events WHERE sequence IS NULL \
          ORDER BY at, id LIMIT $1) AS fresh WHERE session_events.id = fresh.id",
     );
-    let numbered = number.bind(AT_ONCE).execute(&mut *transaction).await.map_err(failed)?.rows_affected();
-    let count = sqlx::query_scalar("UPDATE counters SET value = value + $1 WHERE name = 'session_events' RETURNING value");
+    let numbered = number.bind(AT_ONCE).execute(&mut transaction).await?;
+    let count = engine::query_scalar("UPDATE counters SET value = value + $1 WHERE name = 'session_events' RETURNING value");
     let count = count.bind(i64::try_from(numbered).unwrap_or(i64::MAX));
-    let newest = count.fetch_one(&mut *transaction).await.map_err(failed)?;
-    transaction.commit().await.map_err(failed)?;
+    let newest = count.fetch_one(&mut transaction).await?;
+    transaction.commit().await?;
     Ok(newest)
 }
 
-pub(crate) async fn list(connection: &mut AnyConnection, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
-    let query = sqlx::query(
+pub(crate) async fn list(connection: &mut Connection, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
+    let query = engine::query(
         "SELECT sequence, at, what, session, account, account_id, apikey, audience_kind, audience FROM session_events \
          WHERE sequence > $1 ORDER BY sequence LIMIT $2",
     );
-    let rows = query.bind(after).bind(i64::from(limit)).fetch_all(connection).await.map_err(failed)?;
+    let rows = query.bind(after).bind(i64::from(limit)).fetch_all(connection).await?;
     rows.iter().map(read).collect()
 }
 
@@ -143,18 +141,18 @@ fn told(follower: &str) -> String {
     format!("told {follower}")
 }
 
-pub(crate) async fn told_up_to(connection: &mut AnyConnection, follower: &str) -> Result<Option<i64>, StoreError> {
-    let query = sqlx::query_scalar("SELECT value FROM counters WHERE name = $1").bind(told(follower));
-    query.fetch_optional(connection).await.map_err(failed)
+pub(crate) async fn told_up_to(connection: &mut Connection, follower: &str) -> Result<Option<i64>, StoreError> {
+    let query = engine::query_scalar("SELECT value FROM counters WHERE name = $1").bind(told(follower));
+    query.fetch_optional(connection).await.map_err(Into::into)
 }
 
-pub(crate) async fn note_told(connection: &mut AnyConnection, follower: &str, sequence: i64) -> Result<(), StoreError> {
+pub(crate) async fn note_told(connection: &mut Connection, follower: &str, sequence: i64) -> Result<(), StoreError> {
     let put = "INSERT INTO counters (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-    let put = sqlx::query(put).bind(told(follower)).bind(sequence);
-    put.execute(connection).await.map_err(failed).map(drop)
+    let put = engine::query(put).bind(told(follower)).bind(sequence);
+    put.execute(connection).await.map(drop).map_err(Into::into)
 }
 
-fn read(row: &AnyRow) -> Result<SessionEvent, StoreError> {
+fn read(row: &Record) -> Result<SessionEvent, StoreError> {
     let row = Row { table: "session_events", row };
     Ok(SessionEvent {
         sequence: row.get("sequence")?,

@@ -4,11 +4,9 @@ use std::time::Duration;
 
 use account::store::{LoginCommit, LoginDone, LoginOutcome, Page, RefreshToken, Rotation, Spend};
 use account::{AccountNumber, Audience, Client, EndReason, ObjectId, Session, SpentToken, StoreError, Timestamp, TokenHash};
-use sqlx::any::AnyRow;
-use sqlx::{AnyConnection, Connection};
 
-use crate::postgres::POSTGRES;
-use crate::row::{Row, failed};
+use crate::engine::{self, Connection, Engine, Record};
+use crate::row::Row;
 use crate::session_events::{self, Which};
 use crate::{gateways, lanes, mailings};
 
@@ -27,21 +25,21 @@ macro_rules! select {
 pub(crate) const SELECT: &str = select!("");
 
 /// Makes a login true, within a transaction.
-pub(crate) async fn commit_login(connection: &mut AnyConnection, login: &LoginCommit) -> Result<LoginOutcome, StoreError> {
+pub(crate) async fn commit_login(connection: &mut Connection, login: &LoginCommit) -> Result<LoginOutcome, StoreError> {
     if login.bind.is_none() && login.spend.is_none() {
         // It is refused before anything is changed, or not at all.
         return try_commit(connection, login).await;
     }
-    let mut part = connection.begin().await.map_err(failed)?;
+    let mut part = connection.begin().await?;
     let outcome = try_commit(&mut part, login).await?;
     match outcome {
-        LoginOutcome::Done(_) => part.commit().await.map_err(failed)?,
-        LoginOutcome::Stale | LoginOutcome::Spent => part.rollback().await.map_err(failed)?,
+        LoginOutcome::Done(_) => part.commit().await?,
+        LoginOutcome::Stale | LoginOutcome::Spent => part.rollback().await?,
     }
     Ok(outcome)
 }
 
-async fn try_commit(connection: &mut AnyConnection, login: &LoginCommit) -> Result<LoginOutcome, StoreError> {
+async fn try_commit(connection: &mut Connection, login: &LoginCommit) -> Result<LoginOutcome, StoreError> {
     if !is_open(connection, &login.session.audience).await? || !touch_account(connection, login).await? {
         return Ok(LoginOutcome::Stale);
     }
@@ -72,8 +70,8 @@ async fn try_commit(connection: &mut AnyConnection, login: &LoginCommit) -> Resu
 }
 
 /// Notes the login on its account and renews the verifier, if the account is still at the revision that the login was decided on.
-async fn touch_account(connection: &mut AnyConnection, login: &LoginCommit) -> Result<bool, StoreError> {
-    let update = sqlx::query(
+async fn touch_account(connection: &mut Connection, login: &LoginCommit) -> Result<bool, StoreError> {
+    let update = engine::query(
         "UPDATE accounts SET last_login_at = $1, verifier = COALESCE($2, verifier), revision = revision + $3 \
          WHERE number = $4 AND revision = $5",
     )
@@ -82,40 +80,36 @@ async fn touch_account(connection: &mut AnyConnection, login: &LoginCommit) -> R
     .bind(i64::from(login.verifier.is_some() || login.bind.is_some()))
     .bind(login.session.account.0)
     .bind(login.revision);
-    Ok(update.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+    Ok(update.execute(connection).await? > 0)
 }
 
 /// Whether logins at this audience are allowed: an application may have been forbidden to call since it called.
-pub(crate) async fn is_open(connection: &mut AnyConnection, audience: &Audience) -> Result<bool, StoreError> {
+pub(crate) async fn is_open(connection: &mut Connection, audience: &Audience) -> Result<bool, StoreError> {
     let Audience::Application(id) = audience else { return Ok(true) };
     // It stays so until the end of the transaction: where several write at the same time, that takes a lock.
-    let query = match connection.backend_name() {
-        POSTGRES => "SELECT id FROM applications WHERE id = $1 AND enabled = 1 FOR SHARE",
-        _ => "SELECT id FROM applications WHERE id = $1 AND enabled = 1",
+    let query = match connection.engine() {
+        Engine::Postgres => "SELECT id FROM applications WHERE id = $1 AND enabled = 1 FOR SHARE",
+        Engine::Sqlite => "SELECT id FROM applications WHERE id = $1 AND enabled = 1",
     };
-    let query = sqlx::query(query).bind(id.as_str().to_owned());
-    Ok(query.fetch_optional(connection).await.map_err(failed)?.is_some())
+    let query = engine::query(query).bind(id.as_str().to_owned());
+    Ok(query.fetch_optional(connection).await?.is_some())
 }
 
-async fn find(
-    connection: &mut AnyConnection,
-    account: AccountNumber,
-    audience: &Audience,
-) -> Result<Option<Session>, StoreError> {
-    let query = sqlx::query(select!("WHERE account = $1 AND audience_kind = $2 AND audience = $3"));
+async fn find(connection: &mut Connection, account: AccountNumber, audience: &Audience) -> Result<Option<Session>, StoreError> {
+    let query = engine::query(select!("WHERE account = $1 AND audience_kind = $2 AND audience = $3"));
     let query = query.bind(account.0).bind(audience.kind()).bind(audience.id().to_owned());
-    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
+    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
 /// Begins a session in the place of the one that the account has at that audience.
-pub(crate) async fn put(connection: &mut AnyConnection, session: &Session) -> Result<(), StoreError> {
+pub(crate) async fn put(connection: &mut Connection, session: &Session) -> Result<(), StoreError> {
     let older = Which::OfAccountAt(session.account, &session.audience);
-    session_events::end(&mut *connection, older, EndReason::Replaced, session.created_at).await?;
+    session_events::end(connection, older, EndReason::Replaced, session.created_at).await?;
     insert(connection, session).await
 }
 
-async fn insert(connection: &mut AnyConnection, session: &Session) -> Result<(), StoreError> {
-    sqlx::query(
+async fn insert(connection: &mut Connection, session: &Session) -> Result<(), StoreError> {
+    engine::query(
         "INSERT INTO sessions (account, audience_kind, audience, id, access_hash, access_issued_at, access_expires_at, refresh_hash, \
          refresh_expires_at, created_at, address, app_version, os) \
          VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)",
@@ -135,31 +129,31 @@ async fn insert(connection: &mut AnyConnection, session: &Session) -> Result<(),
     .bind(session.client.os.clone())
     .execute(connection)
     .await
-    .map_err(failed)?;
+    ?;
     Ok(())
 }
 
 pub(crate) async fn list(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     account: Option<AccountNumber>,
     page: &Page<ObjectId>,
 ) -> Result<Vec<Session>, StoreError> {
     let after = page.after.as_ref().map_or("", |after| after.as_str());
     let query = match account {
-        None => sqlx::query(select!("WHERE id > $1 ORDER BY id LIMIT $2")),
-        Some(_) => sqlx::query(select!("WHERE id > $1 AND account = $3 ORDER BY id LIMIT $2")),
+        None => engine::query(select!("WHERE id > $1 ORDER BY id LIMIT $2")),
+        Some(_) => engine::query(select!("WHERE id > $1 AND account = $3 ORDER BY id LIMIT $2")),
     };
     let query = query.bind(after).bind(i64::from(page.limit));
     let query = match account {
         None => query,
         Some(account) => query.bind(account.0),
     };
-    query.fetch_all(connection).await.map_err(failed)?.iter().map(read).collect()
+    query.fetch_all(connection).await?.iter().map(read).collect()
 }
 
 /// Ends a session, within a transaction.
 pub(crate) async fn end_one(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     id: &ObjectId,
     reason: EndReason,
     now: Timestamp,
@@ -168,29 +162,29 @@ pub(crate) async fn end_one(
 }
 
 /// Whether an account has a session with this id.
-pub(crate) async fn is_there(connection: &mut AnyConnection, account: AccountNumber, id: &ObjectId) -> Result<bool, StoreError> {
-    let query = sqlx::query("SELECT id FROM sessions WHERE account = $1 AND id = $2").bind(account.0).bind(id.as_str());
-    Ok(query.fetch_optional(connection).await.map_err(failed)?.is_some())
+pub(crate) async fn is_there(connection: &mut Connection, account: AccountNumber, id: &ObjectId) -> Result<bool, StoreError> {
+    let query = engine::query("SELECT id FROM sessions WHERE account = $1 AND id = $2").bind(account.0).bind(id.as_str());
+    Ok(query.fetch_optional(connection).await?.is_some())
 }
 
 pub(crate) async fn find_by_refresh(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     refresh: &TokenHash,
 ) -> Result<Option<RefreshToken>, StoreError> {
-    if let Some(current) = find_current(&mut *connection, refresh).await? {
+    if let Some(current) = find_current(connection, refresh).await? {
         return Ok(Some(RefreshToken::Current(current)));
     }
     // It may be spent, or was so a moment ago: all of one moment.
-    let mut transaction = connection.begin().await.map_err(failed)?;
+    let mut transaction = connection.begin().await?;
     if let Some(current) = find_current(&mut transaction, refresh).await? {
         return Ok(Some(RefreshToken::Current(current)));
     }
-    let spent = sqlx::query("SELECT session, access, successor, salt, spent_at, expires_at FROM spent_tokens WHERE hash = $1")
+    let spent = engine::query("SELECT session, access, successor, salt, spent_at, expires_at FROM spent_tokens WHERE hash = $1")
         .bind(refresh.as_str());
-    let Some(spent) = spent.fetch_optional(&mut *transaction).await.map_err(failed)? else { return Ok(None) };
+    let Some(spent) = spent.fetch_optional(&mut transaction).await? else { return Ok(None) };
     let spent = Row { table: "spent_tokens", row: &spent };
-    let session = sqlx::query(select!("WHERE id = $1")).bind(spent.get::<String>("session")?);
-    let Some(session) = session.fetch_optional(&mut *transaction).await.map_err(failed)? else { return Ok(None) };
+    let session = engine::query(select!("WHERE id = $1")).bind(spent.get::<String>("session")?);
+    let Some(session) = session.fetch_optional(&mut transaction).await? else { return Ok(None) };
     let spent = SpentToken {
         hash: refresh.clone(),
         access: TokenHash::from_stored(spent.get("access")?),
@@ -202,15 +196,15 @@ pub(crate) async fn find_by_refresh(
     Ok(Some(RefreshToken::Spent(read(&session)?, spent)))
 }
 
-async fn find_current(connection: &mut AnyConnection, refresh: &TokenHash) -> Result<Option<Session>, StoreError> {
-    let query = sqlx::query(select!("WHERE refresh_hash = $1")).bind(refresh.as_str());
-    query.fetch_optional(connection).await.map_err(failed)?.as_ref().map(read).transpose()
+async fn find_current(connection: &mut Connection, refresh: &TokenHash) -> Result<Option<Session>, StoreError> {
+    let query = engine::query(select!("WHERE refresh_hash = $1")).bind(refresh.as_str());
+    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
 /// Gives a session new tokens, within a transaction.
-pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: &Rotation) -> Result<bool, StoreError> {
+pub(crate) async fn rotate(connection: &mut Connection, rotation: &Rotation) -> Result<bool, StoreError> {
     let Rotation { session, spent, now } = rotation;
-    let update = sqlx::query(
+    let update = engine::query(
         "UPDATE sessions SET access_hash = $1, access_issued_at = $2, access_expires_at = $3, refresh_hash = $4, \
          refresh_expires_at = $5 WHERE id = $6 AND refresh_hash = $7",
     )
@@ -221,12 +215,12 @@ pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: &Rotation) 
     .bind(session.refresh_expires_at.0)
     .bind(session.id.as_str())
     .bind(spent.hash.as_str());
-    if update.execute(&mut *connection).await.map_err(failed)?.rows_affected() == 0 {
+    if update.execute(connection).await? == 0 {
         return Ok(false);
     }
-    let forget = sqlx::query("DELETE FROM spent_tokens WHERE session = $1 AND expires_at <= $2");
-    forget.bind(session.id.as_str()).bind(now.0).execute(&mut *connection).await.map_err(failed)?;
-    let insert = sqlx::query(
+    let forget = engine::query("DELETE FROM spent_tokens WHERE session = $1 AND expires_at <= $2");
+    forget.bind(session.id.as_str()).bind(now.0).execute(connection).await?;
+    let insert = engine::query(
         "INSERT INTO spent_tokens (hash, session, access, successor, salt, spent_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )
     .bind(spent.hash.as_str())
@@ -236,19 +230,19 @@ pub(crate) async fn rotate(connection: &mut AnyConnection, rotation: &Rotation) 
     .bind(spent.salt.as_str())
     .bind(spent.spent_at.0)
     .bind(spent.expires_at.0);
-    insert.execute(&mut *connection).await.map_err(failed)?;
+    insert.execute(connection).await?;
     session_events::note_refresh(connection, session, *now).await?;
     Ok(true)
 }
 
 pub(crate) async fn remember_nonce(
-    connection: &mut AnyConnection,
+    connection: &mut Connection,
     audience: &Audience,
     nonce: &str,
     now: Timestamp,
     keep: Duration,
 ) -> Result<bool, StoreError> {
-    let insert = sqlx::query(
+    let insert = engine::query(
         "INSERT INTO nonces (audience_kind, audience, nonce, expires_at) VALUES ($1, $2, $3, $4) \
          ON CONFLICT (audience_kind, audience, nonce) DO UPDATE SET expires_at = excluded.expires_at WHERE nonces.expires_at < $5",
     )
@@ -257,10 +251,10 @@ pub(crate) async fn remember_nonce(
     .bind(nonce)
     .bind(now.plus(keep).0)
     .bind(now.0);
-    Ok(insert.execute(connection).await.map_err(failed)?.rows_affected() > 0)
+    Ok(insert.execute(connection).await? > 0)
 }
 
-pub(crate) fn read(row: &AnyRow) -> Result<Session, StoreError> {
+pub(crate) fn read(row: &Record) -> Result<Session, StoreError> {
     let row = Row { table: "sessions", row };
     let address: String = row.get("address")?;
     let created_at = Timestamp(row.get("created_at")?);

@@ -2,18 +2,14 @@
 
 use std::num::NonZero;
 use std::path::Path;
-use std::str::FromStr;
 use std::sync::Arc;
 
 use account::StoreError;
-use sqlx::any::AnyConnectOptions;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, ConnectOptions, Connection, Executor, Row};
 
+use crate::engine::{self, Access, Connection, Pool, Thread};
 use crate::group::Group;
 use crate::holder_cache::HolderCache;
 use crate::open::{self, Limits, OpenError};
-use crate::row::failed;
 use crate::{Embedded, SqlStore, on};
 
 /// The oldest SQLite that is trusted: before it, a WAL reset that met a concurrent write and checkpoint could corrupt the database.
@@ -36,29 +32,17 @@ impl SqlStore {
     pub async fn sqlite(path: &Path, limits: Limits) -> Result<Self, OpenError> {
         let shown = path.display().to_string();
         let database = |source| OpenError::Database { path: shown.clone(), source };
-        // Looked at with one connection first: a pool would go on trying what cannot work.
-        let making = SqliteConnectOptions::new().create_if_missing(true);
-        let mut first = connect(path, making.clone()).await?;
-        first.execute(SETTINGS).await.map_err(database)?;
+        let mut first = connect(path, Access::Make, SETTINGS).await?;
         open::migrate(&mut first, &shown).await?;
         first.close().await.map_err(database)?;
 
-        let options = named(path, making).map_err(database)?;
-        let pool = |connections| {
-            let pool = open::pool(connections, limits).max_lifetime(None);
-            pool.after_connect(|connection, _| Box::pin(async move { connection.execute(SETTINGS).await.map(drop) }))
-        };
         // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
         let holders = HolderCache::new();
         let opened = Arc::clone(&holders);
-        let write = pool(1).after_connect(move |connection, _| {
-            opened.open();
-            Box::pin(async move { connection.execute(SETTINGS).await.map(drop) })
-        });
-        let write = write.connect_with(options.clone()).await.map_err(database)?;
+        let write = Pool::sqlite(path.to_owned(), SETTINGS, 1, limits, move || opened.open());
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let readers = u32::try_from(processors.clamp(2, READERS)).unwrap_or(2);
-        let read = pool(readers).connect_with(options).await.map_err(database)?;
+        let read = Pool::sqlite(path.to_owned(), SETTINGS, readers, limits, || {});
         let group = Group::start(write.clone(), limits, Arc::clone(&holders));
         Ok(Self::new(read, write, limits, Some(Embedded { group, holders })))
     }
@@ -78,25 +62,20 @@ impl SqlStore {
     }
 }
 
-async fn empty_log(connection: &mut AnyConnection) -> Result<bool, StoreError> {
-    let row = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await.map_err(failed)?;
-    row.try_get::<i64, _>(0).map(|busy| busy == 0).map_err(failed)
+async fn empty_log(connection: &mut Connection) -> Result<bool, StoreError> {
+    let busy: i64 = engine::query_scalar("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(connection).await?;
+    Ok(busy == 0)
 }
 
-/// Opens the file `path` with one connection.
-pub(crate) async fn connect(path: &Path, access: SqliteConnectOptions) -> Result<AnyConnection, OpenError> {
-    sqlx::any::install_default_drivers();
-    let database = |source| OpenError::Database { path: path.display().to_string(), source };
-    let options = named(path, access).map_err(database)?;
-    let mut connection = AnyConnection::connect_with(&options).await.map_err(database)?;
-    let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut connection).await.map_err(database)?;
-    if is_trusted(&version) { Ok(connection) } else { Err(OpenError::OldSqlite(version)) }
-}
-
-fn named(path: &Path, access: SqliteConnectOptions) -> Result<AnyConnectOptions, sqlx::Error> {
-    // sqlx encodes everything else in a path that means something in a URL, but not the sign that it encodes with.
-    let encoded = path.display().to_string().replace('%', "%25");
-    AnyConnectOptions::from_str(access.filename(encoded).to_url_lossy().as_str())
+/// Opens the file `path` with one connection, and does `settings` there.
+pub(crate) async fn connect(path: &Path, access: Access, settings: &'static str) -> Result<Connection, OpenError> {
+    let version = rusqlite::version();
+    if !is_trusted(version) {
+        return Err(OpenError::OldSqlite(version.to_owned()));
+    }
+    let opened = Thread::open(path, access, settings).await;
+    let thread = opened.map_err(|source| OpenError::Database { path: path.display().to_string(), source })?;
+    Ok(Connection::to_sqlite(thread))
 }
 
 fn is_trusted(version: &str) -> bool {
@@ -108,7 +87,7 @@ fn is_trusted(version: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::group::Operation;
+    use crate::engine::Operation;
     use crate::holder_cache::Touched;
 
     #[tokio::test]
@@ -116,11 +95,12 @@ mod tests {
         let folder = tempfile::TempDir::new().unwrap();
         let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
         for pool in [&store.read, &store.write] {
-            let mode: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(pool).await.unwrap();
+            let mut used = pool.acquire().await.unwrap();
+            let mode: String = engine::query_scalar("PRAGMA journal_mode").fetch_one(&mut used).await.unwrap();
             let synchronous: i64 =
-                sqlx::query_scalar("SELECT synchronous FROM pragma_synchronous").fetch_one(pool).await.unwrap();
+                engine::query_scalar("SELECT synchronous FROM pragma_synchronous").fetch_one(&mut used).await.unwrap();
             assert_eq!((mode.as_str(), synchronous), ("wal", 2), "2 is FULL");
-            let overwritten: i64 = sqlx::query_scalar("PRAGMA secure_delete").fetch_one(pool).await.unwrap();
+            let overwritten: i64 = engine::query_scalar("PRAGMA secure_delete").fetch_one(&mut used).await.unwrap();
             assert_eq!(overwritten, 1);
         }
     }
@@ -136,7 +116,7 @@ mod tests {
             kept.windows(6).any(|window| window == b"canary")
         };
         for statement in ["INSERT INTO settings (name, value) VALUES ('a', 'canary')", "DELETE FROM settings WHERE name = 'a'"] {
-            sqlx::query(statement).execute(&store.write).await.unwrap();
+            engine::query(statement).execute(&mut store.write.acquire().await.unwrap()).await.unwrap();
             assert!(is_there(), "in the log at least");
         }
         assert!(store.empty_log().await.unwrap() && !is_there());
@@ -150,8 +130,8 @@ mod tests {
         let write = |name: &'static str| -> Operation<()> {
             Arc::new(move |connection| {
                 Box::pin(async move {
-                    let insert = sqlx::query("INSERT INTO settings (name, value) VALUES ($1, '')").bind(name);
-                    insert.execute(connection).await.map(drop).map_err(failed)
+                    let insert = engine::query("INSERT INTO settings (name, value) VALUES ($1, '')").bind(name);
+                    insert.execute(connection).await.map(drop).map_err(Into::into)
                 })
             })
         };
@@ -160,8 +140,8 @@ mod tests {
         let (first, panicked, last) = tokio::join!(together(write("a")), together(panic), together(write("b")));
         assert!(first.is_ok() && last.is_ok() && panicked.unwrap_err().to_string().contains("panicked"));
         together(write("c")).await.unwrap();
-        let query = sqlx::query_scalar("SELECT COUNT(*) FROM settings WHERE name IN ('a', 'b', 'c')");
-        let there: i64 = query.fetch_one(&store.read).await.unwrap();
+        let query = engine::query_scalar("SELECT COUNT(*) FROM settings WHERE name IN ('a', 'b', 'c')");
+        let there: i64 = query.fetch_one(&mut store.read.acquire().await.unwrap()).await.unwrap();
         assert_eq!(there, 3);
     }
 

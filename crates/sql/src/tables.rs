@@ -275,7 +275,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::{Limits, SqlStore};
+    use crate::{Limits, SqlStore, engine};
 
     /// Each column's name with its type, and whether it is of the primary key.
     type Columns = Vec<(String, String, bool)>;
@@ -287,10 +287,11 @@ mod tests {
         let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
         let query = "SELECT t.name, c.name, c.type, c.pk FROM sqlite_schema t JOIN pragma_table_info(t.name) c \
                      WHERE t.type = 'table' AND t.name NOT LIKE 'sqlite_%' AND t.name <> '_sqlx_migrations' ORDER BY c.cid";
-        let rows: Vec<(String, String, String, i64)> = sqlx::query_as(query).fetch_all(&store.read).await.unwrap();
+        let rows = engine::query(query).fetch_all(&mut store.read.acquire().await.unwrap()).await.unwrap();
         let mut there: BTreeMap<String, Columns> = BTreeMap::new();
-        for (table, column, kind, key) in rows {
-            there.entry(table).or_default().push((column, kind, key > 0));
+        for row in rows {
+            let column = (row.at(1).unwrap(), row.at(2).unwrap(), row.at::<i64>(3).unwrap() > 0);
+            there.entry(row.at(0).unwrap()).or_default().push(column);
         }
         let column = |place: usize, column: &Column, key: usize| {
             let kind = if column.is_number { "BIGINT" } else { "TEXT" };

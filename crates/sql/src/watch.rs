@@ -3,9 +3,8 @@
 use std::time::{Duration, Instant};
 
 use account::{StoreError, Timestamp};
-use sqlx::{AnyConnection, AnyPool, Connection};
 
-use crate::row::failed;
+use crate::engine::{self, Connection, Engine};
 use crate::{Failed, SqlStore, on};
 
 /// How many connections there are.
@@ -45,13 +44,12 @@ impl SqlStore {
     /// Its connections.
     #[must_use]
     pub fn connections(&self) -> Connections {
-        let of = |pool: &AnyPool| (pool.size(), u32::try_from(pool.num_idle()).unwrap_or(u32::MAX));
-        let (mut size, mut idle) = of(&self.write);
-        if self.embedded.is_some() {
-            let (more, more_idle) = of(&self.read);
-            (size, idle) = (size + more, idle + more_idle);
+        let (write, read) = (self.write.connections(), self.read.connections());
+        // Elsewhere than on the embedded store, that is one pool.
+        if self.embedded.is_none() {
+            return write;
         }
-        Connections { in_use: size.saturating_sub(idle), idle }
+        Connections { in_use: write.in_use + read.in_use, idle: write.idle + read.idle }
     }
 
     /// Counts what comes and goes. It reads all sessions: not for every request.
@@ -63,33 +61,34 @@ impl SqlStore {
     }
 }
 
-async fn ready(connection: &mut AnyConnection) -> Result<Option<String>, StoreError> {
-    if connection.backend_name() == "PostgreSQL" {
-        let query = sqlx::query_scalar("SELECT current_setting('transaction_read_only')");
-        let read_only: String = query.fetch_one(&mut *connection).await.map_err(failed)?;
+async fn ready(connection: &mut Connection) -> Result<Option<String>, StoreError> {
+    if connection.engine() == Engine::Postgres {
+        let query = engine::query_scalar("SELECT current_setting('transaction_read_only')");
+        let read_only: String = query.fetch_one(connection).await?;
         if read_only != "off" {
             return Err(StoreError::Unavailable("it is a standby, or may not be written to".into()));
         }
         return remembered_key(connection).await;
     }
     // To begin to write finds out what a read from SQLite's cache does not.
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await.map_err(failed)?;
+    let mut transaction = connection.begin_to_write().await?;
     let key = remembered_key(&mut transaction).await?;
-    transaction.rollback().await.map_err(failed)?;
+    transaction.rollback().await?;
     Ok(key)
 }
 
-async fn remembered_key(connection: &mut AnyConnection) -> Result<Option<String>, StoreError> {
-    let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = 'key_fingerprint'");
-    query.fetch_optional(connection).await.map_err(failed)
+async fn remembered_key(connection: &mut Connection) -> Result<Option<String>, StoreError> {
+    let query = engine::query_scalar("SELECT value FROM settings WHERE name = 'key_fingerprint'");
+    query.fetch_optional(connection).await.map_err(Into::into)
 }
 
-async fn counts(connection: &mut AnyConnection, now: Timestamp) -> Result<Counts, StoreError> {
-    let query = sqlx::query_scalar("SELECT COUNT(*) FROM sessions WHERE access_expires_at > $1 OR refresh_expires_at > $1");
-    let sessions = query.bind(now.0).fetch_one(&mut *connection).await.map_err(failed)?;
+async fn counts(connection: &mut Connection, now: Timestamp) -> Result<Counts, StoreError> {
+    let query = engine::query_scalar("SELECT COUNT(*) FROM sessions WHERE access_expires_at > $1 OR refresh_expires_at > $1");
+    let sessions = query.bind(now.0).fetch_one(connection).await?;
     let query =
-        sqlx::query_as("SELECT COUNT(*), COUNT(due_at), MIN(CASE WHEN due_at IS NOT NULL THEN created_at END) FROM messages");
-    let (all, waiting, oldest): (i64, i64, Option<i64>) = query.fetch_one(connection).await.map_err(failed)?;
+        engine::query("SELECT COUNT(*), COUNT(due_at), MIN(CASE WHEN due_at IS NOT NULL THEN created_at END) FROM messages");
+    let messages = query.fetch_one(connection).await?;
+    let (all, waiting, oldest): (i64, i64, Option<i64>) = (messages.at(0)?, messages.at(1)?, messages.at(2)?);
     Ok(Counts { sessions, waiting, given_up: all - waiting, oldest: oldest.map(Timestamp) })
 }
 

@@ -9,10 +9,8 @@ use std::time::{Duration, Instant};
 use futures_util::{Stream, TryStreamExt};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use sqlx::any::AnyRow;
-use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AnyConnection, AssertSqlSafe, Connection, Executor, Row};
 
+use crate::engine::{self, Access, Connection, Engine, EngineError, Query};
 use crate::open::{self, OpenError};
 use crate::tables::{self, CHECKSUMS, FILLED_FROM, TABLES, Table};
 use crate::{postgres, sqlite};
@@ -80,7 +78,7 @@ pub enum CopyError {
         /// Where it is.
         path: String,
         /// What the engine says.
-        source: sqlx::Error,
+        source: EngineError,
     },
     /// Somebody serves from it.
     #[error("the database {0} is in use by another hearthgate: stop it first")]
@@ -111,7 +109,7 @@ struct Filling {
 
 /// A store as a whole, on one connection.
 pub struct Whole {
-    connection: AnyConnection,
+    connection: Connection,
     path: String,
     /// Whether everything is done in one transaction.
     at_once: bool,
@@ -124,9 +122,7 @@ impl Whole {
     /// [`CopyError`]; also when its tables are not exactly this version's, for then a copy would lack something.
     pub async fn source(place: &Place) -> Result<Self, CopyError> {
         let (mut connection, path) = match place {
-            Place::Sqlite(path) => {
-                (sqlite::connect(path, SqliteConnectOptions::new().read_only(true)).await?, path.display().to_string())
-            }
+            Place::Sqlite(path) => (sqlite::connect(path, Access::Read, "").await?, path.display().to_string()),
             Place::Postgres(url) => postgres::connect(url, COPIER).await?,
         };
         open::check_version(&mut connection, &path).await?;
@@ -144,10 +140,7 @@ impl Whole {
             Place::Sqlite(path) => {
                 let shown = path.display().to_string();
                 make_private(path).map_err(|source| OpenError::Database { path: shown.clone(), source: source.into() })?;
-                let mut connection = sqlite::connect(path, SqliteConnectOptions::new()).await?;
-                let set = connection.execute(sqlite::SETTINGS).await;
-                set.map_err(|source| OpenError::Database { path: shown.clone(), source })?;
-                (connection, shown)
+                (sqlite::connect(path, Access::Write, sqlite::SETTINGS).await?, shown)
             }
             Place::Postgres(url) => postgres::connect(url, COPIER).await?,
         };
@@ -162,12 +155,9 @@ impl Whole {
     /// # Errors
     /// [`CopyError`].
     pub async fn scratch(path: &Path) -> Result<Self, CopyError> {
-        let connection = sqlite::connect(path, SqliteConnectOptions::new()).await?;
-        let mut scratch = Self { connection, path: path.display().to_string(), at_once: false };
         let settings = "PRAGMA journal_mode = MEMORY; PRAGMA synchronous = OFF; PRAGMA trusted_schema = OFF;";
-        let set = scratch.connection.execute(settings).await;
-        scratch.check(set)?;
-        Ok(scratch)
+        let connection = sqlite::connect(path, Access::Write, settings).await?;
+        Ok(Self { connection, path: path.display().to_string(), at_once: false })
     }
 
     /// Opens the backup in a file of one's own, and makes it a store again. `name` is how it is called when it is none, or damaged.
@@ -203,10 +193,10 @@ impl Whole {
     /// [`CopyError`].
     pub async fn refuse_if_in_use(&mut self) -> Result<(), CopyError> {
         let deadline = Instant::now() + PATIENCE;
-        while self.connection.backend_name() == postgres::POSTGRES {
+        while self.connection.engine() == Engine::Postgres {
             let query =
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'hearthgate'";
-            let others: Result<i64, _> = sqlx::query_scalar(query).fetch_one(&mut self.connection).await;
+            let others: Result<i64, _> = engine::query_scalar(query).fetch_one(&mut self.connection).await;
             if self.check(others)? == 0 {
                 break;
             }
@@ -245,7 +235,7 @@ impl Whole {
 
     async fn count_in(&mut self, table: &Table) -> Result<u64, CopyError> {
         let query = format!("SELECT count(*) FROM {} WHERE {}", table.name, tables::own_rows(table.name));
-        let rows: Result<i64, _> = sqlx::query_scalar(AssertSqlSafe(query)).fetch_one(&mut self.connection).await;
+        let rows: Result<i64, _> = engine::query_scalar(query).fetch_one(&mut self.connection).await;
         Ok(self.check(rows)?.unsigned_abs())
     }
 
@@ -254,19 +244,19 @@ impl Whole {
     /// # Errors
     /// [`CopyError`], when it is so damaged that it cannot be looked at.
     pub async fn damage(&mut self) -> Result<Vec<String>, CopyError> {
-        if self.connection.backend_name() == postgres::POSTGRES {
+        if self.connection.engine() == Engine::Postgres {
             let query = "SELECT 'checksum failures: ' || checksum_failures FROM pg_stat_database \
                          WHERE datname = current_database() AND checksum_failures > 0";
-            let found = sqlx::query_scalar(query).fetch_all(&mut self.connection).await;
+            let found = engine::query_scalar(query).fetch_all(&mut self.connection).await;
             return self.check(found);
         }
-        let found = sqlx::query_scalar("PRAGMA integrity_check(10)").fetch_all(&mut self.connection);
+        let found = engine::query_scalar("PRAGMA integrity_check(10)").fetch_all(&mut self.connection);
         let found: Result<Vec<String>, _> = found.await;
         let mut found = self.check(found)?;
         found.retain(|line| line != "ok");
         let broken = "SELECT 'row ' || COALESCE(rowid, '?') || ' of ' || \"table\" || ' refers to nothing in ' || parent \
                       FROM pragma_foreign_key_check LIMIT 10";
-        let broken: Result<Vec<String>, _> = sqlx::query_scalar(broken).fetch_all(&mut self.connection).await;
+        let broken: Result<Vec<String>, _> = engine::query_scalar(broken).fetch_all(&mut self.connection).await;
         found.extend(self.check(broken)?);
         Ok(found)
     }
@@ -372,9 +362,9 @@ impl Whole {
 
     /// Sees the same from here on, whatever others do.
     async fn hold(&mut self) -> Result<(), CopyError> {
-        match self.connection.backend_name() {
-            postgres::POSTGRES => self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
-            _ => self.run("BEGIN").await,
+        match self.connection.engine() {
+            Engine::Postgres => self.run("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY").await,
+            Engine::Sqlite => self.run("BEGIN").await,
         }
     }
 
@@ -408,8 +398,8 @@ impl Whole {
     }
 
     async fn run(&mut self, statement: &'static str) -> Result<(), CopyError> {
-        let run = self.connection.execute(statement).await;
-        self.check(run).map(drop)
+        let run = self.connection.run(statement).await;
+        self.check(run)
     }
 
     /// Writes down what each table holds, which makes it a backup.
@@ -427,7 +417,7 @@ impl Whole {
         let sums = self.setting(CHECKSUMS).await.map_err(|_| CopyError::NoBackup(name.to_owned()))?;
         let sums = sums.ok_or_else(|| CopyError::NoBackup(name.to_owned()))?;
         let sums: Vec<Sum> = serde_json::from_str(&sums).map_err(|_| damaged())?;
-        let sound: Result<String, _> = sqlx::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut self.connection).await;
+        let sound: Result<String, _> = engine::query_scalar("PRAGMA integrity_check(1)").fetch_one(&mut self.connection).await;
         if sound.map_err(|_| damaged())? != "ok" {
             return Err(damaged());
         }
@@ -445,19 +435,19 @@ impl Whole {
     }
 
     async fn setting(&mut self, name: &str) -> Result<Option<String>, CopyError> {
-        let query = sqlx::query_scalar("SELECT value FROM settings WHERE name = $1").bind(name);
+        let query = engine::query_scalar("SELECT value FROM settings WHERE name = $1").bind(name);
         let value = query.fetch_optional(&mut self.connection).await;
         self.check(value)
     }
 
     async fn set(&mut self, name: &str, value: String) -> Result<(), CopyError> {
         let set = "INSERT INTO settings (name, value) VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value";
-        let done = sqlx::query(set).bind(name).bind(value).execute(&mut self.connection).await;
+        let done = engine::query(set).bind(name).bind(value).execute(&mut self.connection).await;
         self.check(done).map(drop)
     }
 
     async fn forget(&mut self, name: &str) -> Result<(), CopyError> {
-        let delete = sqlx::query("DELETE FROM settings WHERE name = $1").bind(name);
+        let delete = engine::query("DELETE FROM settings WHERE name = $1").bind(name);
         let forgotten = delete.execute(&mut self.connection).await;
         self.check(forgotten).map(drop)
     }
@@ -465,7 +455,7 @@ impl Whole {
     async fn filling(&mut self) -> Result<Option<Filling>, CopyError> {
         let text = self.setting(FILLED_FROM).await?;
         let read = text.map(|text| serde_json::from_str(&text)).transpose();
-        self.check(read.map_err(|error| sqlx::Error::Decode(error.into())))
+        self.check(read.map_err(|_| EngineError::Unexpected(FILLED_FROM.into())))
     }
 
     async fn mark(&mut self, filling: &Filling) -> Result<(), CopyError> {
@@ -477,39 +467,36 @@ impl Whole {
         self.start().await?;
         for table in TABLES.iter().rev() {
             let delete = format!("DELETE FROM {} WHERE {}", table.name, tables::own_rows(table.name));
-            let deleted = sqlx::query(AssertSqlSafe(delete)).execute(&mut self.connection).await;
+            let deleted = engine::query(delete).execute(&mut self.connection).await;
             self.check(deleted)?;
         }
         self.commit().await
     }
 
-    fn check<T>(&self, result: Result<T, sqlx::Error>) -> Result<T, CopyError> {
+    fn check<T>(&self, result: Result<T, EngineError>) -> Result<T, CopyError> {
         result.map_err(|source| CopyError::Database { path: self.path.clone(), source })
     }
 }
 
 /// The rows that a query returns, one by one.
-fn rows(connection: &mut AnyConnection, query: String, bound: Values) -> impl Stream<Item = Result<Values, sqlx::Error>> {
-    let mut query = sqlx::query(AssertSqlSafe(query));
-    for value in bound {
-        query = query.bind(value);
-    }
-    query.fetch(connection).and_then(async |row: AnyRow| (0..row.len()).map(|place| row.try_get(place)).collect())
+fn rows(connection: &mut Connection, query: String, bound: Values) -> impl Stream<Item = Result<Values, EngineError>> {
+    let query = bound.into_iter().fold(engine::query(query), Query::bind);
+    query.fetch(connection).map_ok(|row| (0..row.len()).map(|place| row.at(place)).collect()).and_then(async |row| row)
 }
 
-async fn put(connection: &mut AnyConnection, table: &Table, rows: &[Values]) -> Result<(), sqlx::Error> {
+async fn put(connection: &mut Connection, table: &Table, rows: &[Values]) -> Result<(), EngineError> {
     for rows in rows.chunks(STATEMENT) {
-        let mut insert = sqlx::query(AssertSqlSafe(table.insert(rows.len())));
+        let mut insert = engine::query(table.insert(rows.len()));
         for value in rows.iter().flatten() {
             insert = insert.bind(value.clone());
         }
-        insert.execute(&mut *connection).await?;
+        insert.execute(connection).await?;
     }
     Ok(())
 }
 
 /// Adds the rows' hashes up, so that their order, which is each engine's own, does not matter.
-async fn sum(connection: &mut AnyConnection, table: String, columns: Vec<String>) -> Result<Sum, sqlx::Error> {
+async fn sum(connection: &mut Connection, table: String, columns: Vec<String>) -> Result<Sum, EngineError> {
     let query = tables::select(&table, columns.iter().map(String::as_str));
     let mut found = pin!(rows(connection, query, Values::new()));
     let (mut rows, mut total) = (0, 0_u128);
@@ -556,7 +543,8 @@ mod tests {
         std::fs::File::create(&path).unwrap();
         let mut old = Whole::scratch(&path).await.unwrap();
         let first: Vec<_> = open::MIGRATIONS.iter().filter(|migration| migration.version == 1).cloned().collect();
-        Migrator { migrations: Cow::Owned(first), ..Migrator::DEFAULT }.run(&mut old.connection).await.unwrap();
+        let migrator = Migrator { migrations: Cow::Owned(first), ..Migrator::DEFAULT };
+        old.connection.migrate(&migrator).await.unwrap();
         let device = "INSERT INTO devices (serial, guid, kind, registered_at) VALUES ('s', 'g', 'k', 1)";
         old.run(device).await.unwrap();
         let columns = ["serial", "guid", "kind", "app_version", "registered_at"].map(str::to_owned).to_vec();

@@ -1,0 +1,258 @@
+//! A connection to either engine, and queries that are written once for both.
+//!
+//! SQLite is called, and may wait for its disk, on a thread of its own for each connection. Whoever asks a connection from elsewhere
+//! sends each query there; an operation that owns all it needs can be sent there whole, and is then done without anybody waiting in
+//! between.
+
+mod migrate;
+mod pool;
+mod query;
+mod thread;
+mod transaction;
+
+use account::StoreError;
+use account::store::InsertError;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use futures_util::stream::{self, BoxStream, StreamExt};
+use sqlx::Connection as _;
+use sqlx::pool::PoolConnection;
+use sqlx::{PgConnection, Postgres};
+
+pub(crate) use pool::{InUse, Pool};
+pub(crate) use query::{FromValue, Query, Record, Value, query, query_scalar};
+pub(crate) use thread::{Access, Thread};
+
+/// Which engine it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Engine {
+    Sqlite,
+    Postgres,
+}
+
+/// What an engine says. It names tables and columns, never values.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// PostgreSQL's, or that of the way to it.
+    #[error(transparent)]
+    Postgres(#[from] sqlx::Error),
+    /// SQLite's.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// The system's: a file cannot be made.
+    #[error(transparent)]
+    File(#[from] std::io::Error),
+    /// The connection was lost on this side.
+    #[error("the connection has ended")]
+    Ended,
+    /// All connections were in use for too long.
+    #[error("no connection became free in time")]
+    Busy,
+    /// Something else was waited for where only the database may be.
+    #[error("an operation waits for something else than the database")]
+    Waits,
+    /// There is no row where there must be one.
+    #[error("a row is missing")]
+    NoRow,
+    /// A value is none of those that are stored.
+    #[error("column {0} holds something else than expected")]
+    Unexpected(String),
+}
+
+/// Something to be done with a connection, more than once if nothing of it is left of the time before.
+pub(crate) type Operation<T> =
+    std::sync::Arc<dyn for<'c> Fn(&'c mut Connection) -> BoxFuture<'c, Result<T, StoreError>> + Send + Sync>;
+
+/// A connection to a database.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    link: Link,
+    /// How many transactions are open, one within another.
+    depth: usize,
+}
+
+#[derive(Debug)]
+enum Link {
+    /// SQLite itself: on its own thread, where a query is answered at once.
+    Here(rusqlite::Connection),
+    /// SQLite on its thread.
+    There(Thread),
+    Postgres(Box<PgConnection>),
+    Pooled(Box<PoolConnection<Postgres>>),
+}
+
+impl Connection {
+    fn new(link: Link) -> Self {
+        Self { link, depth: 0 }
+    }
+
+    /// A connection to PostgreSQL that belongs to no pool.
+    pub fn to_postgres(connection: PgConnection) -> Self {
+        Self::new(Link::Postgres(Box::new(connection)))
+    }
+
+    /// A connection to SQLite that belongs to no pool.
+    pub fn to_sqlite(thread: Thread) -> Self {
+        Self::new(Link::There(thread))
+    }
+
+    pub fn engine(&self) -> Engine {
+        match self.link {
+            Link::Here(_) | Link::There(_) => Engine::Sqlite,
+            Link::Postgres(_) | Link::Pooled(_) => Engine::Postgres,
+        }
+    }
+
+    /// Does several statements, none of which has values or an answer.
+    pub async fn run(&mut self, statements: &'static str) -> Result<(), EngineError> {
+        match self.postgres() {
+            Some(postgres) => Ok(sqlx::raw_sql(statements).execute(postgres).await.map(drop)?),
+            None => self.in_sqlite(move |sqlite| sqlite.execute_batch(statements)).await?.map_err(Into::into),
+        }
+    }
+
+    /// Does an operation: on SQLite's thread, if it is there.
+    pub async fn operate<T: Send + 'static>(&mut self, operation: &Operation<T>) -> Result<T, StoreError> {
+        let Link::There(thread) = &self.link else { return operation(self).await };
+        let operation = std::sync::Arc::clone(operation);
+        thread.run(move |here| at_once(operation(here)).map_err(StoreError::from)?).await?
+    }
+
+    /// Does `work` on the thread that SQLite is called on.
+    pub async fn send<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut Connection) -> T + Send + 'static,
+    ) -> Result<T, EngineError> {
+        match &self.link {
+            Link::There(thread) => thread.run(work).await,
+            Link::Here(_) | Link::Postgres(_) | Link::Pooled(_) => Err(EngineError::Ended),
+        }
+    }
+
+    /// Closes it, after which a SQLite database is all in its file.
+    pub async fn close(self) -> Result<(), EngineError> {
+        match self.link {
+            Link::Here(sqlite) => Ok(sqlite.close().map_err(|(_, error)| error)?),
+            Link::There(thread) => thread.close().await,
+            Link::Postgres(postgres) => Ok(postgres.close().await?),
+            Link::Pooled(postgres) => Ok(postgres.close().await?),
+        }
+    }
+
+    async fn execute(&mut self, query: Query) -> Result<u64, EngineError> {
+        match self.postgres() {
+            Some(postgres) => Ok(query.for_postgres().execute(postgres).await?.rows_affected()),
+            None => self.in_sqlite(move |sqlite| query.on_sqlite(sqlite, |_| true)).await?,
+        }
+    }
+
+    async fn fetch_all(&mut self, query: Query) -> Result<Vec<Record>, EngineError> {
+        match self.postgres() {
+            Some(postgres) => Record::of_postgres(&query.for_postgres().fetch_all(postgres).await?),
+            None => self.in_sqlite(move |sqlite| query.all_on_sqlite(sqlite)).await?,
+        }
+    }
+
+    fn fetch(&mut self, query: Query) -> BoxStream<'_, Result<Record, EngineError>> {
+        match &mut self.link {
+            Link::Here(sqlite) => match query.all_on_sqlite(sqlite) {
+                Ok(rows) => stream::iter(rows.into_iter().map(Ok)).boxed(),
+                Err(error) => stream::iter([Err(error)]).boxed(),
+            },
+            Link::There(thread) => thread.fetch(query),
+            Link::Postgres(postgres) => query.rows_of_postgres(postgres),
+            Link::Pooled(postgres) => query.rows_of_postgres(postgres),
+        }
+    }
+
+    fn postgres(&mut self) -> Option<&mut PgConnection> {
+        match &mut self.link {
+            Link::Postgres(connection) => Some(connection),
+            Link::Pooled(connection) => Some(connection),
+            Link::Here(_) | Link::There(_) => None,
+        }
+    }
+
+    /// Calls SQLite.
+    async fn in_sqlite<T: Send + 'static>(
+        &mut self,
+        call: impl FnOnce(&rusqlite::Connection) -> T + Send + 'static,
+    ) -> Result<T, EngineError> {
+        match &self.link {
+            Link::Here(sqlite) => Ok(call(sqlite)),
+            Link::There(thread) => thread.run(move |here| here.sqlite().map(call)).await?.ok_or(EngineError::Ended),
+            Link::Postgres(_) | Link::Pooled(_) => Err(EngineError::Ended),
+        }
+    }
+
+    /// SQLite itself, on its own thread.
+    fn sqlite(&self) -> Option<&rusqlite::Connection> {
+        if let Link::Here(sqlite) = &self.link { Some(sqlite) } else { None }
+    }
+}
+
+/// The outcome of what is done on the thread that SQLite is called on, where nothing is waited for.
+pub(crate) fn at_once<T>(done: impl Future<Output = T>) -> Result<T, EngineError> {
+    done.now_or_never().ok_or(EngineError::Waits)
+}
+
+impl EngineError {
+    /// Whether something is there already that may be there once only.
+    pub(crate) fn is_unique_violation(&self) -> bool {
+        match self {
+            Self::Postgres(error) => error.as_database_error().is_some_and(sqlx::error::DatabaseError::is_unique_violation),
+            // SQLITE_CONSTRAINT_PRIMARYKEY and SQLITE_CONSTRAINT_UNIQUE (sqlite.org/rescode.html).
+            Self::Sqlite(error) => error.sqlite_error().is_some_and(|error| matches!(error.extended_code, 1555 | 2067)),
+            _ => false,
+        }
+    }
+}
+
+impl From<EngineError> for StoreError {
+    fn from(error: EngineError) -> Self {
+        let words = error.to_string();
+        match &error {
+            EngineError::File(_) | EngineError::Ended | EngineError::Busy => Self::Unavailable(words),
+            EngineError::Sqlite(error) => match error.sqlite_error() {
+                Some(error) if is_passing_on_sqlite(error.extended_code) => Self::Unavailable(words),
+                _ => Self::Failed(words),
+            },
+            EngineError::Postgres(error) => of_postgres(error, words),
+            EngineError::Waits | EngineError::NoRow | EngineError::Unexpected(_) => Self::Failed(words),
+        }
+    }
+}
+
+impl From<EngineError> for InsertError {
+    fn from(error: EngineError) -> Self {
+        Self::Store(error.into())
+    }
+}
+
+/// SQLite's codes (sqlite.org/rescode.html): a number whose lowest byte is the class. ABORT (what it belonged to was undone), BUSY,
+/// LOCKED, NOMEM, READONLY, IOERR, CORRUPT (which is also said when a disk cannot be read), FULL, CANTOPEN, PROTOCOL (a race for the log's
+/// locks), NOTADB.
+fn is_passing_on_sqlite(code: i32) -> bool {
+    matches!(code & 0xff, 4..=8 | 10 | 11 | 13..=15 | 26)
+}
+
+// PostgreSQL's codes (appendix A of its manual): five characters, of which the first two are the class.
+const GAVE_WAY: &str = "40001";
+const DEADLOCK: &str = "40P01";
+const READ_ONLY: &str = "25006";
+
+fn of_postgres(error: &sqlx::Error, words: String) -> StoreError {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => {
+            StoreError::Unavailable(words)
+        }
+        sqlx::Error::Database(database) => match database.code().as_deref() {
+            Some(GAVE_WAY | DEADLOCK) => StoreError::Contended(words),
+            // No connection (class 08), no resources (53), an operator's intervention or too long a statement (57), a failing disk (58).
+            Some(READ_ONLY) => StoreError::Unavailable(words),
+            Some(code) if ["08", "53", "57", "58"].iter().any(|class| code.starts_with(class)) => StoreError::Unavailable(words),
+            _ => StoreError::Failed(words),
+        },
+        _ => StoreError::Failed(words),
+    }
+}
