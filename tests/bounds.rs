@@ -64,7 +64,7 @@ async fn a_source_has_its_share() {
     assert!(!is_served(&mut open_from([127, 0, 0, 2], &server).await), "the sixth is closed");
     assert!(is_served(&mut open_from([127, 0, 0, 3], &server).await), "others have a share of their own");
     assert!(theirs.iter_mut().all(is_served), "those that were there go on");
-    // The server hears of it when it does.
+    // Whoever sees its connection closed may come again at once.
     theirs[0].shutdown(std::net::Shutdown::Write).unwrap();
     let mut rest = Vec::new();
     theirs[0].read_to_end(&mut rest).unwrap();

@@ -21,6 +21,10 @@ const MOST_LANES: u32 = 16;
 
 /// Checks that `hash` is one of bcrypt, of a bearable cost.
 pub(crate) fn check_bcrypt(hash: &str) -> Result<(), HashError> {
+    // The crate counts characters where it means bytes.
+    if !hash.is_ascii() {
+        return Err(broken("bcrypt's hashes are ASCII"));
+    }
     let parts: bcrypt::HashParts = hash.parse().map_err(broken)?;
     let salt = parts.get_salt();
     let output = &hash[hash.len() - BCRYPT_OUTPUT..];

@@ -258,6 +258,23 @@ mod tests {
     }
 
     #[test]
+    fn what_is_no_bcrypt_hash_is_refused() {
+        let hasher = hasher(CHEAP, keys());
+        let check = |hash: &str| hasher.check(&Verifier::of(Scheme::Bcrypt, hash));
+        check("$2b$04$abcdefghijklmnopqrstuu5s5s5s5s5s5s5s5s5s5s5s5s5s5s5s5").unwrap();
+        let parts_of_characters = include_str!("../../../fuzz/seeds/verifier/found-6443f18a");
+        for bad in [
+            "",
+            "$2b$04$",
+            "$2b$04$abc",
+            "$2b$15$abcdefghijklmnopqrstuu5s5s5s5s5s5s5s5s5s5s5s5s5s5s5s5",
+            &parts_of_characters[1..],
+        ] {
+            assert!(matches!(check(bad), Err(HashError::Broken(_))), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_would_be_hashed_for_minutes_is_refused() {
         let hasher = hasher(CHEAP, keys());
         let hash = "$MDEyMzQ1Njc4OWFiY2RlZg$aGFzaGhhc2hoYXNoaGFzaGhhc2hoYXNoaGFzaGhhc2g";

@@ -164,11 +164,17 @@ impl Place {
         let waited_for = present.connections.get(number).filter(|own| own.under_way == 0);
         waited_for.map_or_else(|| connections.deadline(), |own| own.until)
     }
+
+    /// Gives the place back, after which nothing is waited for.
+    pub fn leave(&self) {
+        self.0.connections.present().leave(self.0.number);
+        self.0.dismissal.dismissed.store(true, Ordering::Release);
+    }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.connections.present().leave(self.0.number);
+        self.leave();
     }
 }
 

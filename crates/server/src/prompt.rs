@@ -110,6 +110,8 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Prompt<T> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        // Before the client can know of it: it may come again at once.
+        self.place.leave();
         Pin::new(&mut self.inner).poll_shutdown(context)
     }
 
