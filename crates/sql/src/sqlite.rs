@@ -16,12 +16,24 @@ use crate::{Embedded, SqlStore, on};
 pub const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// Durable before it is acknowledged: the log is synced at every commit. What is deleted or replaced is overwritten: a page that is
-/// written anyway costs no more for it. A connection keeps few pages, a mebibyte: the system has the others.
-pub(crate) const SETTINGS: &str = "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; \
-     PRAGMA secure_delete = ON; PRAGMA cache_size = -1024;";
+/// written anyway costs no more for it. A connection keeps so many kibibytes of pages: the system has the others.
+macro_rules! settings {
+    ($pages:literal) => {
+        concat!(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON; ",
+            "PRAGMA cache_size = -",
+            $pages,
+            ";"
+        )
+    };
+}
 
-/// The most connections that read at the same time, of which there is one for each processor, and two at least. Reading takes microseconds; each connection costs a thread
-/// and a page cache.
+/// Whoever writes needs the indexes' pages again and again.
+pub(crate) const WRITING: &str = settings!(4096);
+const READING: &str = settings!(1024);
+
+/// The most connections that read at the same time, of which there is one for each processor, and two at least. Reading takes
+/// microseconds; each connection costs a thread and a page cache.
 const READERS: usize = 8;
 
 impl SqlStore {
@@ -32,17 +44,17 @@ impl SqlStore {
     pub async fn sqlite(path: &Path, limits: Limits) -> Result<Self, OpenError> {
         let shown = path.display().to_string();
         let database = |source| OpenError::Database { path: shown.clone(), source };
-        let mut first = connect(path, Access::Make, SETTINGS).await?;
+        let mut first = connect(path, Access::Make, WRITING).await?;
         open::migrate(&mut first, &shown).await?;
         first.close().await.map_err(database)?;
 
         // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
         let holders = HolderCache::new();
         let opened = Arc::clone(&holders);
-        let write = Pool::sqlite(path.to_owned(), SETTINGS, 1, limits, move || opened.open());
+        let write = Pool::sqlite(path.to_owned(), WRITING, 1, limits, move || opened.open());
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let readers = u32::try_from(processors.clamp(2, READERS)).unwrap_or(2);
-        let read = Pool::sqlite(path.to_owned(), SETTINGS, readers, limits, || {});
+        let read = Pool::sqlite(path.to_owned(), READING, readers, limits, || {});
         let group = Group::start(write.clone(), limits, Arc::clone(&holders));
         Ok(Self::new(read, write, limits, Some(Embedded { group, holders })))
     }

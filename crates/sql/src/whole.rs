@@ -140,7 +140,7 @@ impl Whole {
             Place::Sqlite(path) => {
                 let shown = path.display().to_string();
                 make_private(path).map_err(|source| OpenError::Database { path: shown.clone(), source: source.into() })?;
-                (sqlite::connect(path, Access::Write, sqlite::SETTINGS).await?, shown)
+                (sqlite::connect(path, Access::Write, sqlite::WRITING).await?, shown)
             }
             Place::Postgres(url) => postgres::connect(url, COPIER).await?,
         };
