@@ -7,6 +7,7 @@
 mod migrate;
 mod pool;
 mod query;
+mod readers;
 mod thread;
 mod transaction;
 
@@ -21,6 +22,7 @@ use sqlx::{PgConnection, Postgres};
 
 pub(crate) use pool::{InUse, Pool};
 pub(crate) use query::{FromValue, Query, Record, Value, query, query_scalar};
+pub(crate) use readers::Readers;
 pub(crate) use thread::{Access, Thread};
 
 /// Which engine it is.
@@ -109,13 +111,6 @@ impl Connection {
             Some(postgres) => Ok(sqlx::raw_sql(statements).execute(postgres).await.map(drop)?),
             None => self.in_sqlite(move |sqlite| sqlite.execute_batch(statements)).await?.map_err(Into::into),
         }
-    }
-
-    /// Does an operation: on SQLite's thread, if it is there.
-    pub async fn operate<T: Send + 'static>(&mut self, operation: &Operation<T>) -> Result<T, StoreError> {
-        let Link::There(thread) = &self.link else { return operation(self).await };
-        let operation = std::sync::Arc::clone(operation);
-        thread.run(move |here| at_once(operation(here)).map_err(StoreError::from)?).await?
     }
 
     /// Does `work` on the thread that SQLite is called on.

@@ -11,7 +11,7 @@ use account::{Holder, StoreError, TokenHash};
 use futures_util::FutureExt;
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::engine::{Operation, Pool};
+use crate::engine::{Operation, Pool, Readers};
 use crate::{Failed, Limits, holders};
 
 /// The most tokens in one look.
@@ -35,12 +35,12 @@ struct Question {
 }
 
 impl Gathering {
-    /// Starts to look on connections of `pool`.
-    pub fn start(pool: &Pool, limits: Limits) -> Self {
+    /// Starts to look, on connections of `pool` where there are no `readers`.
+    pub fn start(readers: Option<&Readers>, pool: &Pool, limits: Limits) -> Self {
         let (questions, receiver) = mpsc::unbounded_channel();
         let receiver = Arc::new(Mutex::new(receiver));
         for _ in 0..LOOKS {
-            tokio::spawn(look(Arc::clone(&receiver), pool.clone()));
+            tokio::spawn(look(Arc::clone(&receiver), readers.cloned(), pool.clone()));
         }
         Self { questions, limits }
     }
@@ -57,7 +57,7 @@ impl Gathering {
     }
 }
 
-async fn look(questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>, pool: Pool) {
+async fn look(questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>, readers: Option<Readers>, pool: Pool) {
     let mut asked = Vec::with_capacity(MOST);
     loop {
         // Whoever waits for the next question holds the line; the other is looking.
@@ -69,7 +69,7 @@ async fn look(questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>, pool: Po
             continue;
         }
         let hashes: Arc<[TokenHash]> = asked.iter().map(|question| question.access.clone()).collect();
-        let found = AssertUnwindSafe(find(&pool, hashes, &mut asked)).catch_unwind().await;
+        let found = AssertUnwindSafe(find(readers.as_ref(), &pool, hashes, &mut asked)).catch_unwind().await;
         let found = found.unwrap_or_else(|_| Err(StoreError::Failed("a look panicked".into())));
         for question in asked.drain(..) {
             let answer = match &found {
@@ -84,6 +84,7 @@ async fn look(questions: Arc<Mutex<mpsc::UnboundedReceiver<Question>>>, pool: Po
 
 /// Looks, unless nobody waits for it any more.
 async fn find(
+    readers: Option<&Readers>,
     pool: &Pool,
     hashes: Arc<[TokenHash]>,
     asked: &mut [Question],
@@ -93,8 +94,11 @@ async fn find(
         Box::pin(async move { holders::find(connection, &hashes).await })
     });
     let looking = async {
+        if let Some(readers) = readers {
+            return readers.ask(operation).await;
+        }
         let mut used = pool.acquire().await?;
-        let found = used.operate(&operation).await;
+        let found = operation(&mut used).await;
         used.sound = !found.as_ref().is_err_and(Failed::has_failed);
         found
     };

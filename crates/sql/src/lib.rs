@@ -45,8 +45,9 @@ use account::{
     Purpose, Queued, Region, ResourceServer, ResourceServerId, Right, Rules, Sealed, Serial, Session, SessionEvent, Store,
     StoreError, StoredCode, Tally, Timestamp, TokenHash,
 };
+use tracing::Instrument;
 
-use crate::engine::{Connection, Operation, Pool};
+use crate::engine::{Connection, Operation, Pool, Readers};
 use crate::gathering::Gathering;
 use crate::group::Group;
 use crate::holder_cache::{Doubt, HolderCache, Touched};
@@ -57,6 +58,34 @@ pub use crate::open::{Limits, OpenError};
 pub use crate::sqlite::OLDEST_SQLITE;
 pub use crate::watch::{Connections, Counts};
 pub use crate::whole::{CopyError, Place, Sum, Whole};
+
+/// An operation that owns its arguments.
+macro_rules! owning {
+    ($owned:ident, $connection:ident => $first:ident::$second:ident($($argument:expr),*)) => {{
+        let owned = Arc::new($owned);
+        let operation: Operation<_> = Arc::new(move |$connection| {
+            let $owned = Arc::clone(&owned);
+            Box::pin(async move { $first::$second($($argument),*).await })
+        });
+        (concat!(stringify!($first), "::", stringify!($second)), operation)
+    }};
+}
+
+/// Does an operation that owns its arguments within a transaction that others may share; its name is its label in the metrics.
+macro_rules! together {
+    ($store:ident, $touched:expr, $($operation:tt)*) => {{
+        let (name, operation) = owning!($($operation)*);
+        $store.together(name, $touched, operation).await
+    }};
+}
+
+/// Does an operation that owns its arguments and only reads; its name is its label in the metrics.
+macro_rules! look {
+    ($store:ident, $($operation:tt)*) => {{
+        let (name, operation) = owning!($($operation)*);
+        $store.look(name, operation).await
+    }};
+}
 
 /// A store on a SQL database.
 #[derive(Debug, Clone)]
@@ -72,12 +101,13 @@ pub struct SqlStore {
 #[derive(Debug, Clone)]
 struct Embedded {
     group: Group,
+    readers: Readers,
     holders: Arc<HolderCache>,
 }
 
 impl SqlStore {
     fn new(read: Pool, write: Pool, limits: Limits, embedded: Option<Embedded>) -> Self {
-        let gathering = Gathering::start(&read, limits);
+        let gathering = Gathering::start(embedded.as_ref().map(|embedded| &embedded.readers), &read, limits);
         Self { read, write, limits, gathering, embedded }
     }
 
@@ -99,6 +129,18 @@ impl SqlStore {
         let done = embedded.group.run(operation, embedded.holders.touch(touched), span).await;
         watch::note(name, begun, &done);
         done
+    }
+
+    /// Does an operation that only reads.
+    async fn look<T: Send + 'static>(&self, name: &'static str, operation: Operation<T>) -> Result<T, StoreError> {
+        let Some(embedded) = &self.embedded else {
+            return on!(@ self.read, Doubt::NONE, name, connection => operation(connection));
+        };
+        let begun = Instant::now();
+        let span = tracing::info_span!("store", otel.name = name, otel.kind = "client");
+        let found = embedded.readers.ask(operation).instrument(span).await;
+        watch::note(name, begun, &found);
+        found
     }
 
     async fn alone<T>(&self, name: &'static str, operation: &Operation<T>) -> Result<T, StoreError> {
@@ -134,7 +176,7 @@ impl SqlStore {
             }
             last => {
                 access.extend(last);
-                let found = on!(self.read, connection => holders::find(connection, &access))?;
+                let found = look!(self, access, connection => holders::find(connection, &access))?;
                 Ok(found.into_iter().map(Arc::new).collect())
             }
         }
@@ -236,18 +278,6 @@ macro_rules! on {
 }
 pub(crate) use on;
 
-/// Does an operation that owns its arguments within a transaction that others may share; its name is its label in the metrics.
-macro_rules! together {
-    ($store:ident, $touched:expr, $owned:ident, $connection:ident => $first:ident::$second:ident($($argument:expr),*)) => {{
-        let owned = Arc::new($owned);
-        let operation: Operation<_> = Arc::new(move |$connection| {
-            let $owned = Arc::clone(&owned);
-            Box::pin(async move { $first::$second($($argument),*).await })
-        });
-        $store.together(concat!(stringify!($first), "::", stringify!($second)), $touched, operation).await
-    }};
-}
-
 #[async_trait::async_trait]
 impl Store for SqlStore {
     async fn key_fingerprint(&self, ours: &str) -> Result<String, StoreError> {
@@ -275,7 +305,8 @@ impl Store for SqlStore {
     }
 
     async fn application(&self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
-        on!(self.read, connection => applications::find(connection, id))
+        let id = id.clone();
+        look!(self, id, connection => applications::find(connection, &id))
     }
 
     async fn applications(&self, page: Page<ApplicationId>) -> Result<Vec<Application>, StoreError> {
@@ -352,11 +383,12 @@ impl Store for SqlStore {
     }
 
     async fn account_named(&self, identifier: &Identifier) -> Result<Option<Account>, StoreError> {
-        on!(self.read, connection => accounts::find_named(connection, identifier))
+        let identifier = identifier.clone();
+        look!(self, identifier, connection => accounts::find_named(connection, &identifier))
     }
 
     async fn account(&self, number: AccountNumber) -> Result<Option<Account>, StoreError> {
-        on!(self.read, connection => accounts::find(connection, number))
+        look!(self, number, connection => accounts::find(connection, *number))
     }
 
     async fn accounts(&self, page: Page<AccountNumber>) -> Result<Vec<Account>, StoreError> {
@@ -376,11 +408,13 @@ impl Store for SqlStore {
     }
 
     async fn device(&self, serial: &Serial) -> Result<Option<Device>, StoreError> {
-        on!(self.read, connection => devices::find(connection, serial))
+        let serial = serial.clone();
+        look!(self, serial, connection => devices::find(connection, &serial))
     }
 
     async fn device_by_guid(&self, guid: &Guid) -> Result<Option<Device>, StoreError> {
-        on!(self.read, connection => devices::find_by_guid(connection, guid))
+        let guid = guid.clone();
+        look!(self, guid, connection => devices::find_by_guid(connection, &guid))
     }
 
     async fn put_device(&self, device: &Device, now: Timestamp) -> Result<(), InsertError> {
@@ -396,7 +430,8 @@ impl Store for SqlStore {
     }
 
     async fn gateway(&self, serial: &Serial) -> Result<Option<Gateway>, StoreError> {
-        on!(self.read, connection => gateways::find(connection, serial))
+        let serial = serial.clone();
+        look!(self, serial, connection => gateways::find(connection, &serial))
     }
 
     async fn gateways(&self, page: Page<Serial>) -> Result<Vec<Gateway>, StoreError> {
@@ -404,7 +439,7 @@ impl Store for SqlStore {
     }
 
     async fn gateways_of(&self, account: AccountNumber) -> Result<Vec<Gateway>, StoreError> {
-        on!(self.read, connection => gateways::of_account(connection, account))
+        look!(self, account, connection => gateways::of_account(connection, *account))
     }
 
     async fn set_min_app_version(&self, serial: &Serial, version: Option<&AppVersion>) -> Result<bool, StoreError> {
@@ -461,7 +496,8 @@ impl Store for SqlStore {
     }
 
     async fn refresh_token(&self, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError> {
-        on!(self.read, connection => sessions::find_by_refresh(connection, refresh))
+        let refresh = refresh.clone();
+        look!(self, refresh, connection => sessions::find_by_refresh(connection, &refresh))
     }
 
     async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError> {
@@ -507,7 +543,8 @@ impl Store for SqlStore {
     }
 
     async fn tally(&self, guess: &Guess) -> Result<Tally, StoreError> {
-        on!(self.read, connection => lanes::tally(connection, guess))
+        let guess = guess.clone();
+        look!(self, guess, connection => lanes::tally(connection, &guess))
     }
 
     async fn take_guess(&self, guess: &Guess, rules: &Rules, now: Timestamp) -> Result<Guessed, StoreError> {

@@ -92,6 +92,9 @@ pub enum OpenError {
 impl SqlStore {
     /// Closes all connections, after what they are doing.
     pub async fn close(&self) {
+        if let Some(embedded) = &self.embedded {
+            embedded.readers.close().await;
+        }
         self.read.close().await;
         self.write.close().await;
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use account::StoreError;
 
-use crate::engine::{self, Access, Connection, Pool, Thread};
+use crate::engine::{self, Access, Connection, Pool, Readers, Thread};
 use crate::group::Group;
 use crate::holder_cache::HolderCache;
 use crate::open::{self, Limits, OpenError};
@@ -16,12 +16,13 @@ use crate::{Embedded, SqlStore, on};
 pub const OLDEST_SQLITE: (u32, u32, u32) = (3, 51, 3);
 
 /// Durable before it is acknowledged: the log is synced at every commit. What is deleted or replaced is overwritten: a page that is
-/// written anyway costs no more for it. A connection keeps so many kibibytes of pages: the system has the others.
+/// written anyway costs no more for it. The log is written back when it has so many pages, 16 MiB: those that change again and again are
+/// written back once. A connection keeps so many kibibytes of pages: the system has the others.
 macro_rules! settings {
     ($pages:literal) => {
         concat!(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA trusted_schema = OFF; PRAGMA secure_delete = ON; ",
-            "PRAGMA cache_size = -",
+            "PRAGMA wal_autocheckpoint = 4000; PRAGMA cache_size = -",
             $pages,
             ";"
         )
@@ -32,9 +33,12 @@ macro_rules! settings {
 pub(crate) const WRITING: &str = settings!(4096);
 const READING: &str = settings!(1024);
 
-/// The most connections that read at the same time, of which there is one for each processor, and two at least. Reading takes
-/// microseconds; each connection costs a thread and a page cache.
+/// The most threads that read, of which there is one for each processor, and two at least. Reading takes microseconds; each costs a page
+/// cache.
 const READERS: usize = 8;
+
+/// The most other connections that read: for operators' lists, and whatever else is not asked at every request.
+const OTHERS: u32 = 2;
 
 impl SqlStore {
     /// Opens the SQLite database in the file `path`, making it if need be, and brings its tables up to date.
@@ -53,10 +57,10 @@ impl SqlStore {
         let opened = Arc::clone(&holders);
         let write = Pool::sqlite(path.to_owned(), WRITING, 1, limits, move || opened.open());
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let readers = u32::try_from(processors.clamp(2, READERS)).unwrap_or(2);
-        let read = Pool::sqlite(path.to_owned(), READING, readers, limits, || {});
+        let readers = Readers::start(path, READING, processors.clamp(2, READERS), limits.timeout);
+        let read = Pool::sqlite(path.to_owned(), READING, OTHERS, limits, || {});
         let group = Group::start(write.clone(), limits, Arc::clone(&holders));
-        Ok(Self::new(read, write, limits, Some(Embedded { group, holders })))
+        Ok(Self::new(read, write, limits, Some(Embedded { group, readers, holders })))
     }
 }
 

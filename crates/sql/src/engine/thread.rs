@@ -1,7 +1,7 @@
 //! SQLite on a thread of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
@@ -108,7 +108,7 @@ impl Thread {
     }
 }
 
-fn open(path: &PathBuf, access: Access, settings: &str) -> Result<rusqlite::Connection, EngineError> {
+pub(super) fn open(path: &Path, access: Access, settings: &str) -> Result<rusqlite::Connection, EngineError> {
     let access = match access {
         Access::Read => OpenFlags::SQLITE_OPEN_READ_ONLY,
         Access::Write => OpenFlags::SQLITE_OPEN_READ_WRITE,
