@@ -32,6 +32,8 @@ impl<V: Vector> NullaryFnOnce for Fill<'_, V> {
                     (true, _) => by_content::<V, false>(vector, blocks, segment),
                     (false, _) => by_content::<V, true>(vector, blocks, segment),
                 }
+                // Whoever waits for this processor meanwhile goes first: nobody is to wait for the end of a slice behind hashing.
+                std::thread::yield_now();
             }
         }
     }
