@@ -73,11 +73,11 @@ impl ByHand {
         Self::hashing_by(store, throttle, |hasher| Arc::new(hasher))
     }
 
-    /// With something before the hasher.
+    /// With something before the hasher. Nobody is turned away for having to wait for it.
     pub fn hashing_by(store: &SqlStore, throttle: Rules, by: impl FnOnce(Hasher) -> Arc<dyn PasswordHasher>) -> Self {
         let keys = Arc::new(Keys::only(MasterKey::draw(&SystemRng)));
         let cost = Cost { memory_kib: 8, iterations: 1 };
-        let hashing = Settings { cost, threads: 1, max_wait: Duration::from_secs(60) };
+        let hashing = Settings { cost, threads: 1, max_wait: Duration::from_hours(1) };
         let clock = Arc::new(HandClock(AtomicI64::new(0)));
         let mailbox = Arc::new(Mailbox::default());
         let ports = Ports {
@@ -92,7 +92,7 @@ impl ByHand {
             regions: vec!["eu".parse().unwrap()],
             retry_pause: Duration::from_secs(1),
             registrations: 1_000_000,
-            longest_wait: Duration::from_secs(60),
+            longest_wait: Duration::from_hours(1),
             throttle,
             audit_keep: Duration::from_hours(24),
             uniform_errors: false,

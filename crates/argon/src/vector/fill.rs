@@ -8,6 +8,9 @@ use super::{Vector, WORDS, word};
 /// How many segments each pass over the memory has.
 const SEGMENTS: usize = 4;
 
+/// How many blocks take so long, about a tenth of a millisecond, that others should not have to wait for more.
+const LONG: usize = 1024;
+
 /// The number of Argon2id among the variants.
 const ARGON2ID: u64 = 2;
 
@@ -32,8 +35,10 @@ impl<V: Vector> NullaryFnOnce for Fill<'_, V> {
                     (true, _) => by_content::<V, false>(vector, blocks, segment),
                     (false, _) => by_content::<V, true>(vector, blocks, segment),
                 }
-                // Whoever waits for this processor meanwhile goes first: nobody is to wait for the end of a slice behind hashing.
-                std::thread::yield_now();
+                if segment.len() >= LONG {
+                    // Whoever waits for this processor meanwhile goes first: nobody is to wait for the end of a slice behind hashing.
+                    std::thread::yield_now();
+                }
             }
         }
     }
