@@ -102,6 +102,11 @@ fn is_trusted(version: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, mpsc};
+    use std::time::Duration;
+
+    use tokio::sync::oneshot;
+
     use super::*;
     use crate::engine::Operation;
     use crate::holder_cache::Touched;
@@ -163,6 +168,32 @@ mod tests {
         let query = engine::query_scalar("SELECT COUNT(*) FROM settings WHERE name IN ('a', 'b', 'c')");
         let there: i64 = query.fetch_one(&mut store.read.acquire().await.unwrap()).await.unwrap();
         assert_eq!(there, 3);
+    }
+
+    /// Whoever was told that it took too long is not surprised later: nothing of it is made true.
+    #[tokio::test]
+    async fn what_took_too_long_is_not_done_later() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let moment = Duration::from_millis(50);
+        let limits = Limits { acquire_timeout: moment, timeout: moment, ..Limits::default() };
+        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), limits).await.unwrap();
+        let (release, released) = mpsc::channel::<()>();
+        let (ended, has_ended) = oneshot::channel::<()>();
+        let held = Mutex::new((released, ended));
+        let slow: Operation<()> = Arc::new(move |connection| {
+            let insert = engine::query("INSERT INTO settings (name, value) VALUES ('slow', '')");
+            let held = &held;
+            held.lock().unwrap().0.recv().unwrap_err();
+            Box::pin(async move { insert.execute(connection).await.map(drop).map_err(Into::into) })
+        });
+        let told = store.together("test", Touched::Nothing, slow).await.unwrap_err().to_string();
+        assert!(told.contains("took too long"), "{told}");
+        drop(release);
+        // It is over when what it was to do is gone.
+        has_ended.await.unwrap_err();
+        let query = engine::query_scalar("SELECT COUNT(*) FROM settings WHERE name = 'slow'");
+        let there: i64 = query.fetch_one(&mut store.read.acquire().await.unwrap()).await.unwrap();
+        assert_eq!(there, 0);
     }
 
     #[test]
