@@ -142,6 +142,7 @@ fn login(who: &str, text: &str, caller: Caller, from: u8) -> Login {
         client: client(from),
         origin: origin(from),
         nonce: None,
+        what: "login".into(),
     }
 }
 

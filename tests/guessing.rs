@@ -39,6 +39,7 @@ async fn log_in_with(world: &ByHand, account: u32, caller: Caller, from: IpAddr,
         client: Client { address: from, app_version: None, os: None },
         origin: Origin { address: from, request: "test".into() },
         nonce: None,
+        what: "login".into(),
     };
     world.core.login(&login).await.map(drop)
 }

@@ -76,6 +76,7 @@ async fn log_in(world: &ByHand, email: &str, caller: Caller, number: usize) -> R
         client: client(number),
         origin: origin(number),
         nonce: None,
+        what: "login".into(),
     };
     world.core.login(&login).await.map(|logged_in| logged_in.tokens)
 }

@@ -76,6 +76,7 @@ async fn log_in(world: &ByHand, text: &str) -> Result<(), LoginError> {
         client: Client { address, app_version: None, os: None },
         origin: Origin { address, request: "test".into() },
         nonce: None,
+        what: "login".into(),
     };
     world.core.login(&login).await.map(drop)
 }

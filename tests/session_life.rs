@@ -296,6 +296,7 @@ impl World {
             client: Self::client(),
             origin: Self::origin(),
             nonce: None,
+            what: "login".into(),
         };
         match (self.by_hand.core.login(&login).await, right, model.disabled) {
             (Ok(logged_in), true, false) => model.begin(app, Pair::from(&logged_in.tokens)),

@@ -1,6 +1,6 @@
 //! The audit trail: who did what, and who was refused what and why.
 //!
-//! What was done is in the trail before it is answered. Refusals, of which anybody can cause any number, are gathered and written
+//! What was done is in the trail before it is answered; a login, as a part of it. Refusals, of which anybody can cause any number, are gathered and written
 //! together a little later: those that are alike as one, and beyond a limit only their number.
 
 use std::collections::VecDeque;
@@ -125,7 +125,32 @@ impl Recent {
     }
 }
 
+impl Happened {
+    fn entry(self, times: i64) -> Entry {
+        let Self { id, at, deed } = self;
+        let (address, request) = deed.origin.map(|origin| (origin.address, origin.request)).unzip();
+        Entry {
+            id,
+            at,
+            what: deed.what,
+            outcome: deed.outcome,
+            refused: deed.refused,
+            account: deed.account,
+            identifier: deed.identifier.map(|identifier| identifier.masked().to_string()),
+            audience: deed.audience.map(|audience| audience.id().to_owned()),
+            address,
+            request,
+            times,
+        }
+    }
+}
+
 impl Core {
+    /// The entry of a deed whose account is known, for whoever writes it together with what was done.
+    pub(crate) fn entry_of(&self, deed: Deed) -> Entry {
+        self.happened(deed, &mut self.trail.recent()).entry(1)
+    }
+
     /// Writes what was done into the trail.
     ///
     /// # Errors
@@ -195,26 +220,11 @@ impl Core {
         self.store.append_audit(entries).await
     }
 
-    async fn entry(&self, happened: Happened, times: i64) -> Result<Entry, StoreError> {
-        let Happened { id, at, deed } = happened;
-        let account = match (deed.account, &deed.identifier) {
-            (None, Some(identifier)) => self.store.account_named(identifier).await?.map(|account| account.number),
-            (account, _) => account,
-        };
-        let (address, request) = deed.origin.map(|origin| (origin.address, origin.request)).unzip();
-        Ok(Entry {
-            id,
-            at,
-            what: deed.what,
-            outcome: deed.outcome,
-            refused: deed.refused,
-            account,
-            identifier: deed.identifier.map(|identifier| identifier.masked().to_string()),
-            audience: deed.audience.map(|audience| audience.id().to_owned()),
-            address,
-            request,
-            times,
-        })
+    async fn entry(&self, mut happened: Happened, times: i64) -> Result<Entry, StoreError> {
+        if let (None, Some(identifier)) = (happened.deed.account, &happened.deed.identifier) {
+            happened.deed.account = self.store.account_named(identifier).await?.map(|account| account.number);
+        }
+        Ok(happened.entry(times))
     }
 
     /// Lists the trail in its order.

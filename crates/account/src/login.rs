@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::account::{Account, AccountNumber, ObjectId, Standing};
+use crate::audit::Deed;
 use crate::binding;
 use crate::code::{CodeError, ProvenCode, Purpose};
 use crate::core::{Authenticated, Core};
@@ -42,6 +43,8 @@ pub struct Login {
     pub origin: Origin,
     /// A text that may reach the password check only once for this caller, and for how long it is remembered.
     pub nonce: Option<(String, Duration)>,
+    /// What the audit trail calls it if it succeeds: dialect and call.
+    pub what: String,
 }
 
 /// What somebody proves with who they are.
@@ -70,6 +73,21 @@ pub enum Caller {
         /// Its serial number.
         serial: Serial,
     },
+}
+
+impl Login {
+    /// What it is to the audit trail if it succeeds.
+    fn deed(&self, account: AccountNumber) -> Deed {
+        Deed {
+            what: self.what.clone(),
+            outcome: LoggedIn::OUTCOME.to_owned(),
+            refused: false,
+            account: Some(account),
+            identifier: Some(self.identifier.clone()),
+            audience: Some(self.caller.audience()),
+            origin: Some(self.origin.clone()),
+        }
+    }
 }
 
 impl Caller {
@@ -101,6 +119,11 @@ pub struct LoggedIn {
     pub tokens: Tokens,
     /// When the account's previous session at this audience ended, if this login replaced one.
     pub previous_ended_at: Option<Timestamp>,
+}
+
+impl LoggedIn {
+    /// How it ended, in the words of the log and the audit trail.
+    pub const OUTCOME: &str = "logged in";
 }
 
 /// Why a login failed, in the order of the checks. The words are for the log.
@@ -238,8 +261,8 @@ impl Proof {
 }
 
 impl Core {
-    /// Decides a login and, where it succeeds, makes it durable: the session, the binding of a gateway and the renewal of an
-    /// outdated verifier are one transaction. A login that fails changes nothing.
+    /// Decides a login and, where it succeeds, makes it durable: the session, the binding of a gateway, the renewal of an
+    /// outdated verifier and the audit trail's entry are one transaction. A login that fails changes nothing.
     ///
     /// Whether the account exists or not, exactly one password is hashed before a refusal, unless it is refused cheaply before. A
     /// password that was right is hashed once more where its verifier is outdated, or was changed meanwhile.
@@ -409,6 +432,7 @@ impl Core {
             verifier: proof.renewed().cloned(),
             spend: proof.spend().cloned(),
             right: proof.permit().map(|permit| permit.right(true, self.settings.throttle, self.clock.now())),
+            entry: self.entry_of(login.deed(account.number)),
         };
         match self.store.commit_login(commit).await? {
             LoginOutcome::Done(done) => {

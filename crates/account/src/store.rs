@@ -113,6 +113,8 @@ pub struct LoginCommit {
     pub spend: Option<ProvenCode>,
     /// The guess at the password, which was right.
     pub right: Option<Right>,
+    /// Its entry in the audit trail.
+    pub entry: Entry,
 }
 
 /// What became of a login.

@@ -26,9 +26,11 @@ impl Dialect {
         attempt.identifier = Some(identifier.clone());
         let caller = Caller::Panel { serial: device, gateway };
         attempt.audience = Some(caller.audience());
-        let logged_in = self.core.login(&login(incoming, identifier, Credential::Password(password.into()), caller)).await?;
+        let login = login(incoming, attempt, identifier, Credential::Password(password.into()), caller);
+        let logged_in = self.core.login(&login).await?;
+        attempt.in_trail = true;
         let data = Data { tokens: Tokens::old(&logged_in), person: Person::of(&logged_in.account) };
-        Ok(Answer::data(data).of(logged_in.account.number).outcome("logged in"))
+        Ok(Answer::data(data).of(logged_in.account.number).outcome(LoggedIn::OUTCOME))
     }
 
     pub(crate) async fn login_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
@@ -48,13 +50,14 @@ impl Dialect {
         attempt.identifier = Some(identifier.clone());
         let caller = Caller::Device { serial: device.serial };
         attempt.audience = Some(caller.audience());
-        let login = login(incoming, identifier, Credential::Password(password.into()), caller);
+        let login = login(incoming, attempt, identifier, Credential::Password(password.into()), caller);
         let logged_in = self.core.login(&login).await.map_err(|error| match error {
             LoginError::DeviceUnknown => Failure::new(code::DEVICE_UNKNOWN, error),
             error => error.into(),
         })?;
+        attempt.in_trail = true;
         let data = Data { tokens: Tokens::new(&logged_in), person: Person::of(&logged_in.account) };
-        Ok(Answer::data(data).of(logged_in.account.number).outcome("logged in"))
+        Ok(Answer::data(data).of(logged_in.account.number).outcome(LoggedIn::OUTCOME))
     }
 
     /// The device that the cookie `guid` names.
@@ -65,7 +68,7 @@ impl Dialect {
     }
 }
 
-fn login(incoming: &Incoming, identifier: Identifier, credential: Credential, caller: Caller) -> Login {
+fn login(incoming: &Incoming, attempt: &Attempt, identifier: Identifier, credential: Credential, caller: Caller) -> Login {
     Login {
         identifier,
         credential,
@@ -76,6 +79,7 @@ fn login(incoming: &Incoming, identifier: Identifier, credential: Credential, ca
         client: Client { address: incoming.origin.address, app_version: None, os: None },
         origin: incoming.origin.clone(),
         nonce: None,
+        what: attempt.what(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Sessions, and the login that begins one.
 
+use std::slice;
 use std::time::Duration;
 
 use account::store::{LoginCommit, LoginDone, LoginOutcome, Page, RefreshToken, Rotation, Spend};
@@ -8,7 +9,7 @@ use account::{AccountNumber, Audience, Client, EndReason, ObjectId, Session, Spe
 use crate::engine::{self, Connection, Engine, Record};
 use crate::row::Row;
 use crate::session_events::{self, Which};
-use crate::{gateways, lanes, mailings};
+use crate::{audit, gateways, lanes, mailings};
 
 /// A query of whole sessions, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -65,6 +66,7 @@ async fn try_commit(connection: &mut Connection, login: &LoginCommit) -> Result<
     if let Some(right) = &login.right {
         lanes::take_back(connection, right).await?;
     }
+    audit::append(connection, slice::from_ref(&login.entry)).await?;
     let previous_ended_at = previous.map(|previous| previous.access_expires_at.min(session.created_at));
     Ok(LoginOutcome::Done(Box::new(LoginDone { session, previous_ended_at })))
 }

@@ -55,6 +55,8 @@ pub struct Attempt {
     pub audience: Option<Audience>,
     /// What is odd about it without being wrong.
     pub note: Option<&'static str>,
+    /// Whether its success is in the audit trail already, as a part of what was done.
+    pub in_trail: bool,
 }
 
 impl Attempt {
@@ -67,7 +69,14 @@ impl Attempt {
             Span::current().record("request_id", id.to_string());
         }
         let begun = Instant::now();
-        Self { id, recorder: None, dialect, call, begun, identifier: None, account: None, audience: None, note: None }
+        let (identifier, account, audience, note) = (None, None, None, None);
+        Self { id, recorder: None, dialect, call, begun, identifier, account, audience, note, in_trail: false }
+    }
+
+    /// What the audit trail calls it: dialect and call.
+    #[must_use]
+    pub fn what(&self) -> String {
+        format!("{} {}", self.dialect, self.call)
     }
 
     /// How it ends is to be recorded in the audit trail.
@@ -85,7 +94,7 @@ impl Attempt {
             note = self.note, ms, "{}", self.call
         );
         self.count("success", outcome);
-        let Some((core, _)) = &self.recorder else { return };
+        let Some((core, _)) = self.recorder.as_ref().filter(|_| !self.in_trail) else { return };
         let deed = self.deed(outcome.to_owned(), false);
         if let Err(error) = core.record(deed.clone()).await {
             tracing::error!(request_id = %self.id, %error, "the audit trail lacks this for now");
@@ -95,7 +104,7 @@ impl Attempt {
 
     fn deed(&self, outcome: String, refused: bool) -> Deed {
         Deed {
-            what: format!("{} {}", self.dialect, self.call),
+            what: self.what(),
             outcome,
             refused,
             account: self.account,

@@ -29,9 +29,9 @@ pub use self::rows::*;
 pub use self::trail::*;
 use super::{AccountChange, Changed, Ending, Forget, InsertError, LoginCommit, LoginDone, Page};
 use crate::{
-    Account, AccountNumber, Activation, ApiKey, Application, ApplicationId, Audience, Client, Details, Device, DeviceKind,
-    EndReason, Facts, Gateway, GatewayKind, Guid, Identifier, Identity, MasterKey, ObjectId, Profile, Serial, Session, Store,
-    SystemRng, Timestamp, Token, TokenHash, TokenLength, Verifier,
+    Account, AccountNumber, Activation, ApiKey, Application, ApplicationId, Audience, AuditQuery, Client, Details, Device,
+    DeviceKind, EndReason, Facts, Gateway, GatewayKind, Guid, Identifier, Identity, MasterKey, ObjectId, Profile, Serial,
+    Session, Store, SystemRng, Timestamp, Token, TokenHash, TokenLength, Verifier,
 };
 
 /// Makes a `#[tokio::test]` of each check. `$open` is an async function that returns a fresh, empty `Arc<dyn Store>` and whatever
@@ -211,7 +211,8 @@ fn a_session(account: AccountNumber, audience: Audience, created_at: Timestamp) 
 }
 
 fn commit(session: &Session, revision: i64) -> LoginCommit {
-    LoginCommit { revision, session: session.clone(), bind: None, verifier: None, spend: None, right: None }
+    let entry = trail::an_entry(session.created_at, "logged in", Some(session.account.0));
+    LoginCommit { revision, session: session.clone(), bind: None, verifier: None, spend: None, right: None, entry }
 }
 
 /// What is older; the audit trail is kept.
@@ -272,7 +273,14 @@ async fn everything(store: &AnyStore) -> String {
     let devices = store.devices(page(None, 1000)).await.unwrap();
     let gateways = store.gateways(page(None, 1000)).await.unwrap();
     let sessions = store.sessions(None, page(None, 1000)).await.unwrap();
-    format!("{accounts:#?} {verifiers:?} {applications:#?} {devices:#?} {gateways:#?} {sessions:#?}")
+    let trail = trail(store, None).await;
+    format!("{accounts:#?} {verifiers:?} {applications:#?} {devices:#?} {gateways:#?} {sessions:#?} {trail:?}")
+}
+
+/// What the audit trail has, of one account or of all.
+async fn trail(store: &AnyStore, account: Option<AccountNumber>) -> Vec<ObjectId> {
+    let query = AuditQuery { account, ..AuditQuery::default() };
+    store.audit(&query, page(None, 1000)).await.unwrap().into_iter().map(|entry| entry.id).collect()
 }
 
 /// An account that says everything about itself.

@@ -1,6 +1,6 @@
 //! `POST /v2/user/login` and `POST /v2/user/sms-login`.
 
-use account::{Address, Authenticated, Caller, Credential, Login, LoginError};
+use account::{Authenticated, Caller, Credential, Identifier, LoggedIn, Login, LoginError};
 use wire::{Attempt, Incoming};
 
 use super::answer::{self, Answer};
@@ -19,7 +19,7 @@ impl Dialect {
         attempt.audience = Some(application.audience());
         let address = fields.address(attempt)?;
         let credential = Credential::Password(fields.password("password")?.into());
-        self.log_in(incoming, application, &address, credential).await
+        self.log_in(incoming, attempt, application, address.identifier(), credential).await
     }
 
     pub(super) async fn login_by_code(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
@@ -28,18 +28,19 @@ impl Dialect {
         fields.required("phoneNumber")?;
         let address = fields.address(attempt)?;
         let credential = Credential::Code(fields.required("verificationCode")?);
-        self.log_in(incoming, application, &address, credential).await
+        self.log_in(incoming, attempt, application, address.identifier(), credential).await
     }
 
     async fn log_in(
         &self,
         incoming: &Incoming,
+        attempt: &mut Attempt,
         application: Authenticated,
-        address: &Address,
+        identifier: Identifier,
         credential: Credential,
     ) -> Result<Answer, Failure> {
         let login = Login {
-            identifier: address.identifier(),
+            identifier,
             credential,
             caller: Caller::Application(application),
             region: Some(self.settings.hosts.region(incoming.host.as_deref()).clone()),
@@ -47,8 +48,10 @@ impl Dialect {
             client: client(incoming),
             origin: incoming.origin.clone(),
             nonce: None,
+            what: attempt.what(),
         };
         let logged_in = self.core.login(&login).await?;
-        Ok(answer::logged_in(&logged_in.account, &logged_in.tokens, "logged in"))
+        attempt.in_trail = true;
+        Ok(answer::logged_in(&logged_in.account, &logged_in.tokens, LoggedIn::OUTCOME))
     }
 }

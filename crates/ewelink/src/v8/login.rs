@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use account::{Address, Authenticated, Caller, Client, Credential, Email, Login, LoginError, Opening, Password, Phone, Profile};
+use account::{
+    Address, Authenticated, Caller, Client, Credential, Email, LoggedIn, Login, LoginError, Opening, Password, Phone, Profile,
+};
 use serde_json::Value;
 use wire::{Attempt, Incoming};
 
@@ -88,9 +90,11 @@ impl Dialect {
             terms: TERMS,
             origin: incoming.origin.clone(),
             nonce: signed.nonce,
+            what: attempt.what(),
         };
         let logged_in = self.core.login(&login).await?;
-        Ok(answer::logged_in(&logged_in, language.as_deref(), self.settings.places.as_ref(), "logged in"))
+        attempt.in_trail = true;
+        Ok(answer::logged_in(&logged_in, language.as_deref(), self.settings.places.as_ref(), LoggedIn::OUTCOME))
     }
 
     /// Checks who signed one of `messages`.

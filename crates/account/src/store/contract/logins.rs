@@ -105,6 +105,7 @@ pub async fn login_binds_and_renews(store: AnyStore) {
     let (free, renewed) = (serial("free"), verifier("renewed"));
     let session = a_session(anna.number, at_device("phone"), NOW);
     let login = LoginCommit { bind: Some(free), verifier: Some(renewed.clone()), ..commit(&session, anna.revision) };
+    let entry = login.entry.id.clone();
     assert_same(&store.commit_login(login).await.unwrap().done().unwrap().session, &session);
     let after = reread(&store, anna.number).await;
     assert!(after.revision > anna.revision, "what the next login rests on has changed");
@@ -112,6 +113,7 @@ pub async fn login_binds_and_renews(store: AnyStore) {
     assert_same_account(&after, &expected);
     let bound: Vec<_> = store.gateways(page(None, 10)).await.unwrap().into_iter().map(|gateway| gateway.account).collect();
     assert_eq!(bound, [Some(anna.number), None]);
+    assert_eq!(trail(&store, Some(anna.number)).await, [entry]);
 }
 
 /// The session comes last: what was done before it is undone with it.
@@ -158,6 +160,7 @@ pub async fn an_abandoned_login_is_whole_or_nothing(store: AnyStore) {
         let (session, bind, renewed) = (a_session(account.number, at_phone("one"), NOW), serial(&name), verifier("renewed"));
         let login =
             LoginCommit { bind: Some(bind.clone()), verifier: Some(renewed.clone()), ..commit(&session, account.revision) };
+        let entry = login.entry.id.clone();
         let outcome = abandoned(store.commit_login(login), steps).await;
 
         // Waits for what may still be going on with this account.
@@ -168,8 +171,9 @@ pub async fn an_abandoned_login_is_whole_or_nothing(store: AnyStore) {
             after.verifier.phc() == "renewed",
             store.gateway(&bind).await.unwrap().unwrap().account == Some(account.number),
             session_ids(&store, Some(account.number)).await == [session.id],
+            trail(&store, Some(account.number)).await == [entry],
         ];
-        assert!(done == [true; 4] || outcome.is_none() && done == [false; 4], "{steps} {done:?}");
+        assert!(done == [true; 5] || outcome.is_none() && done == [false; 5], "{steps} {done:?}");
         finished += usize::from(outcome.is_some());
         steps += 1;
     }

@@ -2,9 +2,9 @@
 
 use super::life::later;
 use super::*;
-use crate::{AuditQuery, Entry};
+use crate::Entry;
 
-fn an_entry(at: Timestamp, outcome: &str, account: Option<i64>) -> Entry {
+pub(super) fn an_entry(at: Timestamp, outcome: &str, account: Option<i64>) -> Entry {
     Entry {
         id: ObjectId::at(at, 0, &SystemRng),
         at,
