@@ -1,5 +1,6 @@
 //! The server is killed in the middle of everything.
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -18,6 +19,9 @@ use crate::support::app::App;
 const PEOPLE: usize = 400;
 /// How many of them are at it at the same time.
 const CLIENTS: usize = 8;
+
+/// How many kills one database lives through: the larger it is, the longer it takes to check it.
+const KILLS_OF_ONE: usize = 25;
 
 /// How many kills there are; `./test --long` has more.
 fn kills() -> usize {
@@ -65,18 +69,16 @@ pub async fn assert_whole(server: &Server, app: &App, person: usize) {
     assert!((old.body["region"] == "cn") != (new.body["region"] == "cn"), "{person}: {} {}", old.body, new.body);
 }
 
-/// Nothing that was acknowledged is lost, be it a login, logout, refresh, new password, binding or the count of a wrong guess, and nothing else is half there.
-#[tokio::test(flavor = "multi_thread")]
-async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
-    let kills = kills();
+/// Kills the server in each of these rounds, of all that were ever. Says how many lives were acknowledged; none of them may be lost.
+async fn kill_in(rounds: Range<usize>) -> usize {
     let folder = Arc::new(TempDir::new().unwrap());
     let mut server = Server::dev_in(Arc::clone(&folder), &[]);
-    make_people(&server, kills * PEOPLE);
+    make_people(&server, rounds.len() * PEOPLE);
     let mut acknowledged = 0;
-    for round in 0..kills {
+    for (nth, round) in rounds.enumerate() {
         let enough = Arc::new(Notify::new());
         // Each time at another point of what is going on.
-        let (mut clients, mut told) = load(&server, round * PEOPLE, 20 + round % 40, &enough);
+        let (mut clients, mut told) = load(&server, nth * PEOPLE, 20 + round % 40, &enough);
         enough.notified().await;
         server.signal(Signal::KILL);
         assert!(!server.wait().success());
@@ -84,7 +86,7 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         server = Server::dev_in(Arc::clone(&folder), &[]);
         let (app, database) = (App::new(&server), server.database().await);
         let by = Deadline::within(Duration::from_secs(60));
-        let mut silent: Vec<_> = (round * PEOPLE..(round + 1) * PEOPLE).collect();
+        let mut silent: Vec<_> = (nth * PEOPLE..(nth + 1) * PEOPLE).collect();
         while let Some((person, lived)) = told.recv().await {
             lived.verify(by, &app, Some(&database), person).await;
             silent.retain(|silent| *silent != person);
@@ -95,6 +97,16 @@ async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
         for person in silent.into_iter().take(CLIENTS) {
             assert_whole(&server, &app, person).await;
         }
+    }
+    acknowledged
+}
+
+/// Nothing that was acknowledged is lost, be it a login, logout, refresh, new password, binding or the count of a wrong guess, and nothing else is half there.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_acknowledged_is_lost_when_the_server_is_killed() {
+    let (kills, mut acknowledged) = (kills(), 0);
+    for first in (0..kills).step_by(KILLS_OF_ONE) {
+        acknowledged += kill_in(first..kills.min(first + KILLS_OF_ONE)).await;
     }
     println!("{kills} kills, {acknowledged} acknowledged lives, none lost");
     assert!(acknowledged >= kills * 20);

@@ -9,7 +9,7 @@ use axum::http::Method;
 use axum::response::Response;
 use axum::routing::{MethodFilter, on};
 use serde::Serialize;
-use wire::{Attempt, CatchPanicLayer, Incoming};
+use wire::{Attempt, Guarded, Incoming};
 
 use crate::Dialect;
 use crate::devices::client_heart;
@@ -210,12 +210,12 @@ pub(crate) fn router(dialect: &Arc<Dialect>) -> Router {
     let mut router = Router::new();
     for (endpoint, method, path) in ROUTES {
         let filter = if *method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
-        router = router.route(path, on(filter, handle).with_state((Arc::clone(dialect), *endpoint)));
+        let route = on(filter, Guarded::new(handle, |_| failure::panicked())).with_state((Arc::clone(dialect), *endpoint));
+        router = router.route(path, route);
     }
     router
         .method_not_allowed_fallback(unknown_method)
         .fallback(|| async { Failure::unknown_path().into_response(Family::Number, Language::English) })
-        .layer(CatchPanicLayer::custom(|_| failure::panicked()))
 }
 
 /// Refuses a method in the form of the path's other answers.

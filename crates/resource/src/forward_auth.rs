@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use account::{Audience, Guid, Holder, Identifier, TokenError};
+use axum::body::Bytes;
 use axum::extract::{Request, State};
 use axum::http::header::{AUTHORIZATION, CACHE_CONTROL, COOKIE, WWW_AUTHENTICATE};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -143,8 +144,13 @@ fn identity(holder: &Holder) -> HeaderMap {
     ];
     let mut headers = HeaderMap::with_capacity(2 * values.len());
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    // All values share one piece of memory.
+    let mut memory = String::with_capacity(values.iter().map(|(_, value)| value.len()).sum());
+    values.iter().for_each(|(_, value)| memory.push_str(value));
+    let mut memory = Bytes::from(memory);
     for (name, value) in values {
-        headers.insert(HeaderName::from_static(name), HeaderValue::from_str(&value).expect("nothing but visible ASCII"));
+        let value = HeaderValue::from_maybe_shared(memory.split_to(value.len())).expect("nothing but visible ASCII");
+        headers.insert(HeaderName::from_static(name), value);
     }
     headers
 }

@@ -21,9 +21,8 @@ use std::time::Duration;
 use account::Core;
 use axum::Router;
 use axum::extract::{Request, State};
-use axum::response::Response;
 use axum::routing::{MethodRouter, any, get, post};
-use wire::CatchPanicLayer;
+use wire::Guarded;
 
 use crate::events::Places;
 use crate::failure::Failure;
@@ -59,21 +58,26 @@ pub(crate) struct Service {
 pub fn router(core: Arc<Core>, feed: Arc<Feed>, settings: Settings) -> Router {
     let service = Arc::new(Service { core, feed, settings, places: Arc::default() });
     Router::new()
-        .route("/oauth2/introspect", post(introspection::one))
-        .route("/oauth2/introspect/batch", post(introspection::many))
-        .route("/sessions/events", get(events::follow))
+        .route("/oauth2/introspect", post(guarded(introspection::one)))
+        .route("/oauth2/introspect/batch", post(guarded(introspection::many)))
+        .route("/sessions/events", get(guarded(events::follow)))
         .route("/mqtt/rabbitmq/user", rabbitmq(Question::User))
         .route("/mqtt/rabbitmq/vhost", rabbitmq(Question::VirtualHost))
         .route("/mqtt/rabbitmq/resource", rabbitmq(Question::Resource))
         .route("/mqtt/rabbitmq/topic", rabbitmq(Question::Topic))
-        .route("/mqtt/emqx/authenticate", post(mqtt::emqx_authenticate))
-        .route("/mqtt/emqx/authorize", post(mqtt::emqx_authorize))
-        .route("/auth/verify", any(forward_auth::verify))
+        .route("/mqtt/emqx/authenticate", post(guarded(mqtt::emqx_authenticate)))
+        .route("/mqtt/emqx/authorize", post(guarded(mqtt::emqx_authorize)))
+        .route("/auth/verify", any(guarded(forward_auth::verify)))
         .method_not_allowed_fallback(async |request: Request| Failure::Method.answer("resource", &request))
         .with_state(service)
-        .layer(CatchPanicLayer::custom(|_| -> Response { Failure::Panicked.into() }))
+}
+
+fn guarded<H>(handler: H) -> Guarded<H> {
+    Guarded::new(handler, |_| Failure::Panicked.into())
 }
 
 fn rabbitmq(question: Question) -> MethodRouter<Arc<Service>> {
-    post(async move |State(service): State<Arc<Service>>, request: Request| mqtt::rabbitmq(service, question, request).await)
+    post(guarded(async move |State(service): State<Arc<Service>>, request: Request| {
+        mqtt::rabbitmq(service, question, request).await
+    }))
 }

@@ -160,7 +160,7 @@ where
             if response.status() == StatusCode::REQUEST_TIMEOUT {
                 work.bid_farewell();
             }
-            Ok(response.map(|body| Body::new(Answer { body, seat, work: None })))
+            Ok(response.map(|body| Answer::of(body, seat)))
         })
     }
 }
@@ -170,6 +170,13 @@ struct Answer {
     body: Body,
     seat: Seat,
     work: Option<Work>,
+}
+
+impl Answer {
+    /// A body that is there as a whole is never waited for.
+    fn of(body: Body, seat: Seat) -> Body {
+        if body.size_hint().exact().is_some() { body } else { Body::new(Self { body, seat, work: None }) }
+    }
 }
 
 impl HttpBody for Answer {

@@ -3,6 +3,7 @@
 mod attempt;
 mod form;
 mod forwarded;
+mod guarded;
 mod hosts;
 mod json;
 mod request;
@@ -12,9 +13,9 @@ mod retry;
 pub use crate::attempt::{Attempt, Called};
 pub use crate::form::{Form, FormError, Query};
 pub use crate::forwarded::{ForwardedHeader, Proxies};
+pub use crate::guarded::{Guarded, Panicked};
 pub use crate::hosts::Hosts;
 pub use crate::json::{JsonError, Object};
 pub use crate::request::{BODY_LIMIT, Incoming, Unreadable};
 pub use crate::request_id::{Naming, RequestId, name_requests};
 pub use crate::retry::{shortly, with_retry_after};
-pub use tower_http::catch_panic::CatchPanicLayer;

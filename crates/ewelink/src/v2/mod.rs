@@ -13,7 +13,7 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, any, on};
-use wire::{Attempt, CatchPanicLayer, Incoming};
+use wire::{Attempt, Guarded, Incoming};
 
 use crate::Dialect;
 
@@ -92,7 +92,8 @@ pub(crate) fn router(dialect: &Arc<Dialect>) -> Router {
     let mut router = Router::new();
     for (endpoint, method, path) in ROUTES {
         let filter = MethodFilter::try_from(method.clone()).expect("a method that routes know");
-        let route = on(filter, handle).with_state((Arc::clone(dialect), *endpoint));
+        let route =
+            on(filter, Guarded::new(handle, |_| Failure::Panicked.into_response())).with_state((Arc::clone(dialect), *endpoint));
         router = router.route(path, route);
     }
     router
@@ -100,7 +101,6 @@ pub(crate) fn router(dialect: &Arc<Dialect>) -> Router {
         .route("/v2", any(unknown))
         .route("/v2/", any(unknown))
         .route("/v2/{*rest}", any(unknown))
-        .layer(CatchPanicLayer::custom(|_| Failure::Panicked.into_response()))
 }
 
 async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, request: Request) -> Response {

@@ -14,7 +14,7 @@ use axum::extract::{Request, State};
 use axum::http::Method;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodFilter, any, on};
-use wire::{Attempt, CatchPanicLayer, Incoming};
+use wire::{Attempt, Guarded, Incoming};
 
 use crate::Dialect;
 
@@ -77,14 +77,12 @@ pub(crate) fn router(dialect: &Arc<Dialect>) -> Router {
     let mut router = Router::new();
     for (endpoint, method, path) in ROUTES {
         let filter = if *method == Method::GET { MethodFilter::GET } else { MethodFilter::POST };
-        let route = on(filter, handle).fallback(unknown_method).with_state((Arc::clone(dialect), *endpoint));
+        let route = on(filter, Guarded::new(handle, |_| Failure::Panicked.into_response()))
+            .fallback(unknown_method)
+            .with_state((Arc::clone(dialect), *endpoint));
         router = router.route(path, route);
     }
-    router
-        .route("/api", any(unknown_path))
-        .route("/api/", any(unknown_path))
-        .route("/api/{*rest}", any(unknown_path))
-        .layer(CatchPanicLayer::custom(|_| Failure::Panicked.into_response()))
+    router.route("/api", any(unknown_path)).route("/api/", any(unknown_path)).route("/api/{*rest}", any(unknown_path))
 }
 
 async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, request: Request) -> Response {
