@@ -261,7 +261,7 @@ fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Optio
         .merge(ewelink::router(Arc::clone(core), ewelink))
         .merge(fantem::router(Arc::clone(core), fantem))
         .merge(resource::router(Arc::clone(core), Arc::clone(feed), resource))
-        .layer(middleware::from_fn_with_state(Arc::new(naming), wire::name_requests));
+        .layer(naming);
     Ok(router)
 }
 

@@ -108,7 +108,7 @@ async fn read_body(mut body: Body) -> Result<Vec<u8>, Unreadable> {
     if length > BODY_LIMIT { Err(Unreadable::TooLarge) } else { Ok(bytes) }
 }
 
-/// As [`name_requests`](crate::name_requests) found it.
+/// As [`Naming`](crate::Naming) found it.
 fn origin(parts: &Parts) -> Origin {
     let unnamed = || Origin { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), request: "unnamed".into() };
     parts.extensions.get().cloned().unwrap_or_else(unnamed)

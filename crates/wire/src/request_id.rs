@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 
 use account::{Origin, Rng};
-use axum::extract::{ConnectInfo, Request, State};
-use axum::http::HeaderValue;
-use axum::middleware::Next;
+use axum::extract::{ConnectInfo, Request};
+use axum::http::{HeaderName, HeaderValue};
 use axum::response::Response;
+use tower_layer::Layer;
+use tower_service::Service;
 
 use crate::forwarded::Proxies;
 
@@ -24,7 +27,7 @@ impl fmt::Display for RequestId {
 }
 
 impl RequestId {
-    /// The id that [`name_requests`] gave to `request`; all zeros when it gave none.
+    /// The id that [`Naming`] gave to `request`; all zeros when it gave none.
     #[must_use]
     pub fn of(request: &Request) -> Self {
         request.extensions().get().copied().unwrap_or(Self(0))
@@ -34,11 +37,14 @@ impl RequestId {
 /// How far one id is from the next. It is odd, so that a sequence has every number once before one comes again.
 const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 
-/// What requests are named with.
+const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// What requests are named with: a layer that gives each its id and [`Origin`], and its answer the id.
+#[derive(Debug, Clone)]
 pub struct Naming {
     /// Whose word is taken for where a request comes from.
-    proxies: Proxies,
-    next: AtomicU64,
+    proxies: Arc<Proxies>,
+    next: Arc<AtomicU64>,
 }
 
 impl Naming {
@@ -47,7 +53,7 @@ impl Naming {
     pub fn begin(proxies: Proxies, rng: &dyn Rng) -> Self {
         let mut first = [0; 8];
         rng.fill(&mut first);
-        Self { proxies, next: AtomicU64::new(u64::from_ne_bytes(first)) }
+        Self { proxies: Arc::new(proxies), next: Arc::new(AtomicU64::new(u64::from_ne_bytes(first))) }
     }
 
     fn draw(&self) -> RequestId {
@@ -55,19 +61,50 @@ impl Naming {
     }
 }
 
-/// A middleware that gives each request its id and [`Origin`].
-pub async fn name_requests(State(naming): State<Arc<Naming>>, mut request: Request, next: Next) -> Response {
-    let id = naming.draw();
-    let written = id.to_string();
-    let header = HeaderValue::from_str(&written);
-    let address = naming.proxies.sender(peer(&request), request.headers());
-    request.extensions_mut().insert(Origin { address, request: written });
-    request.extensions_mut().insert(id);
-    let mut response = next.run(request).await;
-    if let Ok(header) = header {
-        response.headers_mut().insert("x-request-id", header);
+impl<S> Layer<S> for Naming {
+    type Service = Named<S>;
+
+    fn layer(&self, inner: S) -> Named<S> {
+        Named { inner, naming: self.clone() }
     }
-    response
+}
+
+/// A service whose requests are named.
+#[derive(Debug, Clone)]
+pub struct Named<S> {
+    inner: S,
+    naming: Naming,
+}
+
+impl<S> Service<Request> for Named<S>
+where
+    S: Service<Request, Response = Response>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request) -> Self::Future {
+        let id = self.naming.draw();
+        let written = id.to_string();
+        let header = HeaderValue::from_str(&written);
+        let address = self.naming.proxies.sender(peer(&request), request.headers());
+        request.extensions_mut().insert(Origin { address, request: written });
+        request.extensions_mut().insert(id);
+        let answering = self.inner.call(request);
+        Box::pin(async move {
+            let mut response = answering.await?;
+            if let Ok(header) = header {
+                response.headers_mut().insert(X_REQUEST_ID, header);
+            }
+            Ok(response)
+        })
+    }
 }
 
 fn peer(request: &Request) -> IpAddr {
