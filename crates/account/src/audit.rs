@@ -1,7 +1,7 @@
 //! The audit trail: who did what, and who was refused what and why.
 //!
-//! What was done is in the trail before it is answered; a login, as a part of it. Refusals, of which anybody can cause any number, are gathered and written
-//! together a little later: those that are alike as one, and beyond a limit only their number.
+//! What was done is in the trail before it is answered; a login, as a part of it. Refusals, of which anybody can cause any number,
+//! are gathered and written together a little later: those that are alike as one, and beyond a limit only their number.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
