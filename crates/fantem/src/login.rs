@@ -28,7 +28,6 @@ impl Dialect {
         attempt.audience = Some(caller.audience());
         let login = login(incoming, attempt, identifier, Credential::Password(password.into()), caller);
         let logged_in = self.core.login(&login).await?;
-        attempt.in_trail = true;
         let data = Data { tokens: Tokens::old(&logged_in), person: Person::of(&logged_in.account) };
         Ok(Answer::data(data).of(logged_in.account.number).outcome(LoggedIn::OUTCOME))
     }
@@ -55,7 +54,6 @@ impl Dialect {
             LoginError::DeviceUnknown => Failure::new(code::DEVICE_UNKNOWN, error),
             error => error.into(),
         })?;
-        attempt.in_trail = true;
         let data = Data { tokens: Tokens::new(&logged_in), person: Person::of(&logged_in.account) };
         Ok(Answer::data(data).of(logged_in.account.number).outcome(LoggedIn::OUTCOME))
     }
@@ -68,7 +66,7 @@ impl Dialect {
     }
 }
 
-fn login(incoming: &Incoming, attempt: &Attempt, identifier: Identifier, credential: Credential, caller: Caller) -> Login {
+fn login(incoming: &Incoming, attempt: &mut Attempt, identifier: Identifier, credential: Credential, caller: Caller) -> Login {
     Login {
         identifier,
         credential,
@@ -79,7 +77,7 @@ fn login(incoming: &Incoming, attempt: &Attempt, identifier: Identifier, credent
         client: Client { address: incoming.origin.address, app_version: None, os: None },
         origin: incoming.origin.clone(),
         nonce: None,
-        what: attempt.what(),
+        what: attempt.entrust_entry(),
     }
 }
 

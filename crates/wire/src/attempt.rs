@@ -55,8 +55,8 @@ pub struct Attempt {
     pub audience: Option<Audience>,
     /// What is odd about it without being wrong.
     pub note: Option<&'static str>,
-    /// Whether its success is in the audit trail already, as a part of what was done.
-    pub in_trail: bool,
+    /// Whether somebody else writes its success into the audit trail, as a part of what is done.
+    entrusted: bool,
 }
 
 impl Attempt {
@@ -70,13 +70,19 @@ impl Attempt {
         }
         let begun = Instant::now();
         let (identifier, account, audience, note) = (None, None, None, None);
-        Self { id, recorder: None, dialect, call, begun, identifier, account, audience, note, in_trail: false }
+        Self { id, recorder: None, dialect, call, begun, identifier, account, audience, note, entrusted: false }
     }
 
     /// What the audit trail calls it: dialect and call.
-    #[must_use]
-    pub fn what(&self) -> String {
+    fn what(&self) -> String {
         format!("{} {}", self.dialect, self.call)
+    }
+
+    /// Leaves it to the caller to write the entry of its success, as a part of what is done. Says what the audit trail calls it.
+    #[must_use]
+    pub fn entrust_entry(&mut self) -> String {
+        self.entrusted = true;
+        self.what()
     }
 
     /// How it ends is to be recorded in the audit trail.
@@ -94,7 +100,7 @@ impl Attempt {
             note = self.note, ms, "{}", self.call
         );
         self.count("success", outcome);
-        let Some((core, _)) = self.recorder.as_ref().filter(|_| !self.in_trail) else { return };
+        let Some((core, _)) = self.recorder.as_ref().filter(|_| !self.entrusted) else { return };
         let deed = self.deed(outcome.to_owned(), false);
         if let Err(error) = core.record(deed.clone()).await {
             tracing::error!(request_id = %self.id, %error, "the audit trail lacks this for now");

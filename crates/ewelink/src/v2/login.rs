@@ -48,10 +48,9 @@ impl Dialect {
             client: client(incoming),
             origin: incoming.origin.clone(),
             nonce: None,
-            what: attempt.what(),
+            what: attempt.entrust_entry(),
         };
         let logged_in = self.core.login(&login).await?;
-        attempt.in_trail = true;
         Ok(answer::logged_in(&logged_in.account, &logged_in.tokens, LoggedIn::OUTCOME))
     }
 }

@@ -90,10 +90,9 @@ impl Dialect {
             terms: TERMS,
             origin: incoming.origin.clone(),
             nonce: signed.nonce,
-            what: attempt.what(),
+            what: attempt.entrust_entry(),
         };
         let logged_in = self.core.login(&login).await?;
-        attempt.in_trail = true;
         Ok(answer::logged_in(&logged_in, language.as_deref(), self.settings.places.as_ref(), LoggedIn::OUTCOME))
     }
 
