@@ -11,19 +11,25 @@ use crate::row::Row;
 use crate::session_events::{self, Which};
 use crate::{gateways, mailings, messages, sessions};
 
-/// A query of whole accounts, by the names of their columns: a newer version may have added some.
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT number, id, apikey, region, user_name, email, phone, verifier, activation_deadline, enabled, display_name, \
-             language, birthday, address, country, groups, registered_at, last_login_at, revision FROM accounts ",
-            $rest
-        )
+/// The columns of whole accounts by their names: a newer version may have added some.
+macro_rules! columns {
+    () => {
+        "accounts.number, accounts.id, accounts.apikey, accounts.region, accounts.user_name, accounts.email, accounts.phone, \
+         accounts.verifier, accounts.activation_deadline, accounts.enabled, accounts.display_name, accounts.language, \
+         accounts.birthday, accounts.address, accounts.country, accounts.groups, accounts.registered_at, accounts.last_login_at, \
+         accounts.revision"
     };
 }
 
-/// The same without a condition.
-pub(crate) const SELECT: &str = select!("");
+/// A query of whole accounts.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT ", columns!(), " FROM accounts ", $rest)
+    };
+}
+
+/// The columns, for a query of more than accounts.
+pub(crate) const COLUMNS: &str = columns!();
 
 pub(crate) async fn insert(connection: &mut Connection, account: &Account) -> Result<AccountNumber, InsertError> {
     let mut transaction = connection.begin().await?;

@@ -24,7 +24,7 @@ use sqlx::{PgConnection, Postgres};
 
 pub use error::EngineError;
 pub(crate) use pool::{InUse, Pool};
-pub(crate) use query::{FromValue, Query, Record, Value, query, query_scalar};
+pub(crate) use query::{FromValue, Query, Record, query, query_scalar};
 pub(crate) use readers::Readers;
 pub(crate) use thread::{Access, Thread};
 

@@ -1,81 +1,49 @@
 //! Who holds access tokens.
 
-use std::collections::HashMap;
-use std::fmt::Write;
-use std::hash::Hash;
+use account::{Guid, Holder, Malformed, StoreError, TokenHash};
 
-use account::{Audience, Guid, Holder, StoreError, TokenHash};
-
-use crate::engine::{self, Connection, FromValue, Query, Record, Value};
+use crate::engine::{self, Connection, Query, Record};
 use crate::row::Row;
 use crate::{accounts, sessions};
 
 pub(crate) async fn find(connection: &mut Connection, access: &[TokenHash]) -> Result<Vec<Holder>, StoreError> {
-    let hashes = access.iter().map(TokenHash::as_str);
-    let sessions = select(connection, sessions::SELECT, "access_hash", hashes).await?;
-    complete(connection, &sessions).await
+    let Some(last) = access.last() else { return Ok(Vec::new()) };
+    // Few texts, which the engine remembers having planned.
+    let count = access.len().next_power_of_two();
+    let places: Vec<_> = (1..=count).map(|place| format!("${place}")).collect();
+    let query = select(&format!("sessions.access_hash IN ({})", places.join(", ")));
+    let query = access.iter().chain(std::iter::repeat(last)).take(count).fold(query, |query, hash| query.bind(hash.as_str()));
+    query.fetch_all(connection).await?.into_iter().map(read).collect()
 }
 
 pub(crate) async fn find_at(connection: &mut Connection, apikey: &str, audience: &str) -> Result<Vec<Holder>, StoreError> {
-    let head = sessions::SELECT;
-    let text = format!("{head} WHERE account = (SELECT number FROM accounts WHERE apikey = $1) AND audience = $2");
-    let query = engine::query(text).bind(apikey.to_owned()).bind(audience.to_owned());
-    let sessions = query.fetch_all(connection).await?;
-    complete(connection, &sessions).await
+    let query = select("accounts.apikey = $1 AND sessions.audience = $2").bind(apikey).bind(audience);
+    query.fetch_all(connection).await?.into_iter().map(read).collect()
 }
 
-/// Adds to sessions whose they are.
-async fn complete(connection: &mut Connection, sessions: &[Record]) -> Result<Vec<Holder>, StoreError> {
-    let sessions: Vec<_> = sessions.iter().map(sessions::read).collect::<Result<_, _>>()?;
-    let numbers: Vec<_> = sessions.iter().map(|session| session.account.0).collect();
-    let accounts = select(connection, accounts::SELECT, "number", numbers.iter().copied()).await?;
-    let accounts: Vec<_> = accounts.iter().map(accounts::read).collect::<Result<_, _>>()?;
-    let accounts: HashMap<_, _> = accounts.into_iter().map(|account| (account.number, account)).collect();
-    let serials = sessions.iter().filter_map(|session| match &session.audience {
-        Audience::Device(serial) => Some(serial.as_str()),
-        Audience::Application(_) => None,
-    });
-    let devices = select(connection, "SELECT serial AS owner, guid FROM devices", "serial", serials).await?;
-    let devices = guids::<String>("devices", &devices)?;
-    let gateways = select(connection, "SELECT account AS owner, guid FROM gateways", "account", numbers.iter().copied()).await?;
-    let gateways = guids::<i64>("gateways", &gateways)?;
-    let holder = |session: account::Session| {
-        let account = accounts.get(&session.account)?.clone();
-        let device = devices.get(session.audience.id()).and_then(|guids| guids.first()).cloned();
-        let device = device.filter(|_| matches!(session.audience, Audience::Device(_)));
-        let gateways = gateways.get(&session.account.0).cloned().unwrap_or_default();
-        Some(Holder { account, session, device, gateways })
-    };
-    Ok(sessions.into_iter().filter_map(holder).collect())
+/// A query of sessions with all that belongs to them: one look finds it.
+fn select(condition: &str) -> Query {
+    engine::query(format!(
+        "SELECT {}, {}, \
+         (SELECT guid FROM devices WHERE serial = sessions.audience AND sessions.audience_kind = 'device') AS device_guid, \
+         (SELECT STRING_AGG(guid, ' ') FROM gateways WHERE gateways.account = sessions.account) AS gateway_guids \
+         FROM sessions JOIN accounts ON accounts.number = sessions.account WHERE {condition}",
+        sessions::COLUMNS,
+        accounts::COLUMNS,
+    ))
 }
 
-/// The rows in which a column has one of these values.
-async fn select<T: Into<Value> + Clone>(
-    connection: &mut Connection,
-    head: &str,
-    column: &str,
-    values: impl Iterator<Item = T>,
-) -> Result<Vec<Record>, StoreError> {
-    let mut values: Vec<T> = values.collect();
-    let Some(last) = values.last().cloned() else { return Ok(Vec::new()) };
-    // Few texts, which the engine remembers having planned.
-    values.resize(values.len().next_power_of_two(), last);
-    let mut text = format!("{head} WHERE {column} IN (");
-    for place in 1..=values.len() {
-        let comma = if place == 1 { "" } else { ", " };
-        write!(text, "{comma}${place}").expect("a text takes any text");
-    }
-    text.push(')');
-    let query = values.into_iter().fold(engine::query(text), Query::bind);
-    Ok(query.fetch_all(connection).await?)
-}
-
-/// Each owner's guids.
-fn guids<O: Eq + Hash + FromValue>(table: &'static str, rows: &[Record]) -> Result<HashMap<O, Vec<Guid>>, StoreError> {
-    let mut owned: HashMap<O, Vec<Guid>> = HashMap::new();
-    for row in rows {
-        let row = Row { table, row };
-        owned.entry(row.get("owner")?).or_default().push(row.parse("guid")?);
-    }
-    Ok(owned)
+fn read(mut session: Record) -> Result<Holder, StoreError> {
+    // The account's first column, and the first of the others.
+    let mut account = session.split_off("number")?;
+    let guids = account.split_off("device_guid")?;
+    let guids = Row { table: "devices and gateways", row: &guids };
+    let gateways = guids.get::<Option<String>>("gateway_guids")?.unwrap_or_default();
+    let gateways: Result<Vec<Guid>, Malformed> = gateways.split_whitespace().map(str::parse).collect();
+    Ok(Holder {
+        account: accounts::read(&account)?,
+        session: sessions::read(&session)?,
+        device: guids.parse_optional("device_guid")?,
+        gateways: gateways.map_err(|error| guids.wrong("gateway_guids", &error))?,
+    })
 }

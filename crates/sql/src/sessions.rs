@@ -11,19 +11,24 @@ use crate::row::Row;
 use crate::session_events::{self, Which};
 use crate::{audit, gateways, lanes, mailings};
 
-/// A query of whole sessions, by the names of their columns: a newer version may have added some.
-macro_rules! select {
-    ($rest:literal) => {
-        concat!(
-            "SELECT account, audience_kind, audience, id, access_hash, access_issued_at, access_expires_at, refresh_hash, \
-             refresh_expires_at, created_at, address, app_version, os FROM sessions ",
-            $rest
-        )
+/// The columns of whole sessions by their names: a newer version may have added some.
+macro_rules! columns {
+    () => {
+        "sessions.account, sessions.audience_kind, sessions.audience, sessions.id, sessions.access_hash, sessions.access_issued_at, \
+         sessions.access_expires_at, sessions.refresh_hash, sessions.refresh_expires_at, sessions.created_at, sessions.address, \
+         sessions.app_version, sessions.os"
     };
 }
 
-/// The same without a condition.
-pub(crate) const SELECT: &str = select!("");
+/// A query of whole sessions.
+macro_rules! select {
+    ($rest:literal) => {
+        concat!("SELECT ", columns!(), " FROM sessions ", $rest)
+    };
+}
+
+/// The columns, for a query of more than sessions.
+pub(crate) const COLUMNS: &str = columns!();
 
 /// Makes a login true, within a transaction.
 pub(crate) async fn commit_login(connection: &mut Connection, login: &LoginCommit) -> Result<LoginOutcome, StoreError> {

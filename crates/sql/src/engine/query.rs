@@ -36,6 +36,8 @@ pub(crate) struct Scalar<T> {
 #[derive(Debug)]
 pub(crate) struct Record {
     columns: Arc<[String]>,
+    /// Which of the columns the first value is.
+    first: usize,
     values: Vec<Value>,
 }
 
@@ -113,7 +115,7 @@ impl Query {
                 value.ok_or_else(|| EngineError::Unexpected(columns[place].clone()))
             };
             let values = (0..columns.len()).map(read).collect::<Result<_, _>>()?;
-            if !take(Record { columns: Arc::clone(&columns), values }) {
+            if !take(Record { columns: Arc::clone(&columns), first: 0, values }) {
                 break;
             }
         }
@@ -172,13 +174,28 @@ impl<T: FromValue> Scalar<T> {
 
 impl Record {
     pub fn get<T: FromValue>(&self, column: &str) -> Result<T, EngineError> {
-        let unexpected = || EngineError::Unexpected(column.to_owned());
-        self.at(self.columns.iter().position(|name| name == column).ok_or_else(unexpected)?)
+        self.at(self.place(column)?)
+    }
+
+    /// Takes off what stands from `column` on: another table's, perhaps with names that were there before.
+    pub fn split_off(&mut self, column: &str) -> Result<Self, EngineError> {
+        let place = self.place(column)?;
+        Ok(Self { columns: Arc::clone(&self.columns), first: self.first + place, values: self.values.split_off(place) })
+    }
+
+    fn place(&self, column: &str) -> Result<usize, EngineError> {
+        let place = self.names().iter().position(|name| name == column);
+        place.ok_or_else(|| EngineError::Unexpected(column.to_owned()))
+    }
+
+    /// The names of the columns that it has.
+    fn names(&self) -> &[String] {
+        &self.columns[self.first..self.first + self.values.len()]
     }
 
     pub fn at<T: FromValue>(&self, place: usize) -> Result<T, EngineError> {
         let read = self.values.get(place).and_then(T::from_value);
-        read.ok_or_else(|| EngineError::Unexpected(self.columns.get(place).cloned().unwrap_or_default()))
+        read.ok_or_else(|| EngineError::Unexpected(self.names().get(place).cloned().unwrap_or_default()))
     }
 
     pub fn len(&self) -> usize {
@@ -190,7 +207,7 @@ impl Record {
         let columns: Arc<[String]> = first.columns().iter().map(|column| column.name().to_owned()).collect();
         let read = |row: &PgRow| {
             let values = (0..columns.len()).map(|place| Value::of_postgres(row, place)).collect::<Result<_, _>>()?;
-            Ok(Self { columns: Arc::clone(&columns), values })
+            Ok(Self { columns: Arc::clone(&columns), first: 0, values })
         };
         rows.iter().map(read).collect()
     }
