@@ -1,5 +1,8 @@
 //! Who holds access tokens.
 
+use std::collections::HashSet;
+use std::iter;
+
 use account::{Guid, Holder, Malformed, StoreError, TokenHash};
 
 use crate::engine::{self, Connection, Query, Record};
@@ -11,9 +14,14 @@ pub(crate) async fn find(connection: &mut Connection, access: &[TokenHash]) -> R
     // Few texts, which the engine remembers having planned.
     let count = access.len().next_power_of_two();
     let places: Vec<_> = (1..=count).map(|place| format!("${place}")).collect();
-    let query = select(&format!("sessions.access_hash IN ({})", places.join(", ")));
-    let query = access.iter().chain(std::iter::repeat(last)).take(count).fold(query, |query, hash| query.bind(hash.as_str()));
-    query.fetch_all(connection).await?.into_iter().map(read).collect()
+    let query = select(&format!("SUBSTR(sessions.access_hash, 1, 16) IN ({})", places.join(", ")));
+    let hashes = access.iter().chain(iter::repeat(last)).take(count);
+    let query = hashes.fold(query, |query, hash| query.bind(sessions::indexed(hash)));
+    let mut holders: Vec<_> = query.fetch_all(connection).await?.into_iter().map(read).collect::<Result<_, _>>()?;
+    // Another hash may begin the same.
+    let asked: HashSet<_> = access.iter().collect();
+    holders.retain(|holder| asked.contains(&holder.session.access_hash));
+    Ok(holders)
 }
 
 pub(crate) async fn find_at(connection: &mut Connection, apikey: &str, audience: &str) -> Result<Vec<Holder>, StoreError> {

@@ -53,7 +53,7 @@ pub(crate) async fn end(
     now: Timestamp,
 ) -> Result<bool, StoreError> {
     let what = SessionChange::Ended(reason);
-    if note(connection, "'.ended'", which, what, now).await? == 0 {
+    if note(connection, "sessions.id || '.ended'", which, what, now).await? == 0 {
         return Ok(false);
     }
     let delete = format!(
@@ -68,9 +68,9 @@ pub(crate) async fn end(
 
 /// Notes that a session has new tokens.
 pub(crate) async fn note_refresh(connection: &mut Connection, session: &Session, now: Timestamp) -> Result<(), StoreError> {
-    // Each refresh makes another access token.
-    let suffix = "'.' || SUBSTR(sessions.access_hash, 1, 16)";
-    note(connection, suffix, Which::One(&session.id), SessionChange::Refreshed, now).await.map(drop)
+    // Each refresh makes another access token. One comes after the other, also in the index of ids.
+    let id = "CAST($1 AS TEXT) || '.' || SUBSTR(sessions.access_hash, 1, 16)";
+    note(connection, id, Which::One(&session.id), SessionChange::Refreshed, now).await.map(drop)
 }
 
 /// Notes that the account of some sessions has gained or lost a gateway. Its revision was counted up for it in this transaction.
@@ -81,13 +81,13 @@ pub(crate) async fn note_gateway(
     now: Timestamp,
 ) -> Result<(), StoreError> {
     // Each such change has a revision of its own.
-    let suffix = "'.gateway.' || CAST(accounts.revision AS TEXT)";
-    note(connection, suffix, Which::OfAccount(account), what, now).await.map(drop)
+    let id = "sessions.id || '.gateway.' || CAST(accounts.revision AS TEXT)";
+    note(connection, id, Which::OfAccount(account), what, now).await.map(drop)
 }
 
 async fn note(
     connection: &mut Connection,
-    suffix: &str,
+    id: &str,
     which: Which<'_>,
     what: SessionChange,
     now: Timestamp,
@@ -95,7 +95,7 @@ async fn note(
     // Where two end the same session, the second waits here for the first and finds it noted.
     let insert = format!(
         "INSERT INTO session_events (id, at, what, session, account, account_id, apikey, audience_kind, audience) \
-         SELECT sessions.id || {suffix}, $1, $2, sessions.id, sessions.account, accounts.id, accounts.apikey, \
+         SELECT {id}, $1, $2, sessions.id, sessions.account, accounts.id, accounts.apikey, \
          sessions.audience_kind, sessions.audience FROM sessions JOIN accounts ON accounts.number = sessions.account \
          WHERE {} ON CONFLICT (id) DO NOTHING",
         which.condition()

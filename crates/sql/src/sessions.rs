@@ -30,6 +30,11 @@ macro_rules! select {
 /// The columns, for a query of more than sessions.
 pub(crate) const COLUMNS: &str = columns!();
 
+/// What of a token's hash the tables have indexes of.
+pub(crate) fn indexed(hash: &TokenHash) -> &str {
+    hash.as_str().get(..16).unwrap_or_default()
+}
+
 /// Makes a login true, within a transaction.
 pub(crate) async fn commit_login(connection: &mut Connection, login: &LoginCommit) -> Result<LoginOutcome, StoreError> {
     if login.bind.is_none() && login.spend.is_none() {
@@ -204,7 +209,8 @@ pub(crate) async fn find_by_refresh(
 }
 
 async fn find_current(connection: &mut Connection, refresh: &TokenHash) -> Result<Option<Session>, StoreError> {
-    let query = engine::query(select!("WHERE refresh_hash = $1")).bind(refresh.as_str());
+    let query = engine::query(select!("WHERE SUBSTR(sessions.refresh_hash, 1, 16) = $1 AND sessions.refresh_hash = $2"));
+    let query = query.bind(indexed(refresh)).bind(refresh.as_str());
     query.fetch_optional(connection).await?.as_ref().map(read).transpose()
 }
 
