@@ -333,7 +333,7 @@ pub struct Rotation {
 /// What is of no more use when it is older than this.
 #[derive(Debug, Clone, Copy)]
 pub struct Forget {
-    /// The present: for nonces, lanes, and messages that still wait.
+    /// The present: for nonces, spent tokens, lanes, and messages that still wait.
     pub now: Timestamp,
     /// For messages, codes, links, and how many messages an address got.
     pub old: Timestamp,

@@ -23,6 +23,7 @@ pub(crate) async fn forget(connection: &mut Connection, before: &Forget) -> Resu
         ("DELETE FROM links WHERE expires_at <= $1", old),
         ("DELETE FROM sendings WHERE sent_at <= $1", old),
         ("DELETE FROM addressees WHERE sent_at <= $1", old),
+        ("DELETE FROM spent_tokens WHERE expires_at <= $1", now),
         ("DELETE FROM lanes WHERE forget_at <= $1", now),
         ("DELETE FROM session_events WHERE at <= $1 AND sequence IS NOT NULL", events),
         ("DELETE FROM audit WHERE at <= $1", audit),

@@ -153,3 +153,53 @@ fn source_in(mark: &str) -> String {
 fn newest_known() -> Option<i64> {
     MIGRATIONS.iter().map(|migration| migration.version).max()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use account::TokenHash;
+    use account::store::RefreshToken;
+
+    use super::*;
+    use crate::engine::Access;
+    use crate::sqlite::{WRITING, connect};
+    use crate::{holders, sessions};
+
+    const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    /// A hash that is none of the others'.
+    fn hash(of: char) -> TokenHash {
+        TokenHash::from_stored(HASH.replace('0', &of.to_string()))
+    }
+
+    /// Whoever is logged in is so under the next version too, and a spent token is known as one.
+    #[tokio::test]
+    async fn sessions_outlive_a_new_version() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut store = connect(&folder.path().join("hearthgate.db"), Access::Make, WRITING).await.unwrap();
+        let migrations = MIGRATIONS.iter().filter(|migration| migration.version < 9).cloned().collect();
+        let older = Migrator { migrations: Cow::Owned(migrations), ..Migrator::DEFAULT };
+        store.migrate(&older).await.unwrap();
+        let account = "INSERT INTO accounts (number, id, apikey, email, region, verifier, enabled, registered_at, revision) \
+                       VALUES (1, '0123456789abcdef01234567', '0123456789abcdef0123456789abcdef0123', 'a@b.example', 'eu', 'x', 1, 0, 0)";
+        engine::query(account).execute(&mut store).await.unwrap();
+        let session = "INSERT INTO sessions (account, id, access_hash, refresh_hash, audience_kind, audience, access_expires_at, \
+                       refresh_expires_at, created_at, access_issued_at, address) \
+                       VALUES (1, '0123456789abcdef01234567', $1, $2, 'application', 'app', 9, 9, 1, 2, '127.0.0.1')";
+        let session = engine::query(session).bind(hash('a').as_str()).bind(hash('b').as_str());
+        session.execute(&mut store).await.unwrap();
+        let spent = "INSERT INTO spent_tokens (hash, session, access, successor, salt, spent_at, expires_at) \
+                     VALUES ($1, '0123456789abcdef01234567', 'x', $2, 'salt', 2, 9)";
+        let spent = engine::query(spent).bind(hash('c').as_str()).bind(hash('b').as_str());
+        spent.execute(&mut store).await.unwrap();
+
+        migrate(&mut store, "here").await.unwrap();
+        let held = holders::find(&mut store, &[hash('a')]).await.unwrap();
+        assert_eq!((held.len(), held[0].session.access_issued_at.0), (1, 2));
+        let current = sessions::find_by_refresh(&mut store, &hash('b')).await.unwrap();
+        assert!(matches!(current, Some(RefreshToken::Current(_))), "{current:?}");
+        let spent = sessions::find_by_refresh(&mut store, &hash('c')).await.unwrap();
+        assert!(matches!(&spent, Some(RefreshToken::Spent(_, spent)) if spent.salt == "salt"), "{spent:?}");
+    }
+}

@@ -231,8 +231,6 @@ pub(crate) async fn rotate(connection: &mut Connection, rotation: &Rotation) -> 
     if update.execute(connection).await? == 0 {
         return Ok(false);
     }
-    let forget = engine::query("DELETE FROM spent_tokens WHERE session = $1 AND expires_at <= $2");
-    forget.bind(session.id.as_str()).bind(now.0).execute(connection).await?;
     let insert = engine::query(
         "INSERT INTO spent_tokens (hash, session, access, successor, salt, spent_at, expires_at) VALUES ($1, $2, $3, $4, $5, $6, $7)",
     )

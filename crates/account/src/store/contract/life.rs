@@ -358,6 +358,7 @@ pub async fn refresh_tokens(store: AnyStore) {
     // What would have expired is forgotten, what would not is kept.
     let (third, spent_later) = rotated(&second, later(200));
     assert!(store.rotate(Rotation { session: third.clone(), spent: spent_later.clone(), now: later(200) }).await.unwrap());
+    store.forget(&forget(spent.expires_at, NOW, NOW)).await.unwrap();
     assert!(store.refresh_token(&session.refresh_hash).await.unwrap().is_none());
     assert!(matches!(store.refresh_token(&second.refresh_hash).await.unwrap(), Some(RefreshToken::Spent(..))));
     log_in(&store, &anna, at_phone("one")).await;

@@ -1,6 +1,7 @@
--- A session's tokens are found by the first 16 digits of their hashes, of which no two sessions share any: whoever refreshes changes two
--- entries of each index, and an index of whole hashes has three times as many pages for them to be on. The tables are made anew, for that
--- is how a constraint is dropped.
+-- Whoever refreshes changes as few pages as can be. A session's tokens are found by the first 16 digits of their hashes: an index of whole
+-- hashes has three times as many pages on which the old entry and the new one may be. A spent token stays until it would have expired, also
+-- when its session has ended: so it needs no index by session, each entry of which is on another page. The tables are made anew, for
+-- that is how a constraint is dropped.
 DROP INDEX sessions_audience;
 DROP INDEX spent_tokens_session_expires_at;
 ALTER TABLE spent_tokens RENAME TO old_spent_tokens;
@@ -29,7 +30,7 @@ SELECT account, audience_kind, audience, id, access_hash, access_expires_at, ref
 
 CREATE TABLE spent_tokens (
     hash       TEXT PRIMARY KEY,
-    session    TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    session    TEXT NOT NULL,
     access     TEXT NOT NULL,
     successor  TEXT NOT NULL,
     salt       TEXT NOT NULL,
@@ -44,4 +45,4 @@ DROP TABLE old_sessions;
 CREATE INDEX sessions_audience ON sessions (audience_kind, audience);
 CREATE UNIQUE INDEX sessions_access_hash ON sessions (SUBSTR(access_hash, 1, 16));
 CREATE UNIQUE INDEX sessions_refresh_hash ON sessions (SUBSTR(refresh_hash, 1, 16));
-CREATE INDEX spent_tokens_session_expires_at ON spent_tokens (session, expires_at);
+CREATE INDEX spent_tokens_expires_at ON spent_tokens (expires_at);
