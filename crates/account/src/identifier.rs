@@ -19,8 +19,10 @@ text_type! {
 text_type! {
     /// An e-mail address in lower case; addresses are compared without regard to case (`fantem` §1, `ewelink-v8` §2).
     Email, |text| {
-        plain(text, LONGEST)?;
-        if text.contains('@') { Ok(text.to_lowercase()) } else { Err(Malformed("is not an e-mail address")) }
+        // `İ` becomes two characters.
+        let canonical = text.to_lowercase();
+        plain(&canonical, LONGEST)?;
+        if canonical.contains('@') { Ok(canonical) } else { Err(Malformed("is not an e-mail address")) }
     }
 }
 
@@ -234,6 +236,8 @@ mod tests {
         assert!("".parse::<Identifier>().is_err());
         assert!("a\0".parse::<Identifier>().is_err());
         assert!("a".repeat(256).parse::<Identifier>().is_err());
+        assert!(("İ".repeat(127) + "@").parse::<Identifier>().is_ok());
+        assert!(("İ".repeat(128) + "@").parse::<Identifier>().is_err(), "longer in its canonical form");
     }
 
     #[test]
