@@ -1,4 +1,4 @@
-//! A queue of work for a fixed set of threads, bounded by the time that it would take.
+//! A queue of work for a fixed set of threads, bounded by the time that it would take and by the memory of those who wait.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,6 +11,9 @@ use tracing::Instrument;
 
 /// How much of the mean the newest measurement makes: one eighth.
 const WEIGHT: u64 = 8;
+
+/// How many wait at most, however fast they are worked for: each keeps a connection and a request, 40 KiB.
+const MOST: usize = 1024;
 
 /// How busy the hasher is.
 #[derive(Debug, Clone, Copy)]
@@ -65,12 +68,12 @@ impl<M: Default + 'static> Queue<M> {
         Self { sender, waiting: Arc::default(), threads, max_wait, mean }
     }
 
-    /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`.
+    /// How long whoever comes next is expected to wait, unless that is longer than `max_wait` or too many wait already.
     pub fn wait(&self) -> Result<Duration, HashError> {
         self.bearable(self.waiting.load(Ordering::Relaxed))
     }
 
-    /// Takes a place, unless it is to be waited there for longer than `max_wait`.
+    /// Takes a place, unless it is to be waited there for longer than `max_wait` or too many wait already.
     pub fn reserve(&self) -> Result<Place, HashError> {
         let (place, before) = Place::take(&self.waiting);
         self.bearable(before).map(|_| place)
@@ -78,7 +81,7 @@ impl<M: Default + 'static> Queue<M> {
 
     fn bearable(&self, before: usize) -> Result<Duration, HashError> {
         let wait = self.expected_wait(before);
-        if wait <= self.max_wait {
+        if !self.is_too_much(before, wait) {
             return Ok(wait);
         }
         metrics::counter!("hearthgate_hash_refused_total").increment(1);
@@ -120,7 +123,11 @@ impl<M: Default + 'static> Queue<M> {
     pub fn load(&self) -> Load {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let expected_wait = self.expected_wait(waiting);
-        Load { waiting, expected_wait, threads: self.threads, overloaded: expected_wait > self.max_wait }
+        Load { waiting, expected_wait, threads: self.threads, overloaded: self.is_too_much(waiting, expected_wait) }
+    }
+
+    fn is_too_much(&self, before: usize, wait: Duration) -> bool {
+        wait > self.max_wait || before >= MOST
     }
 
     fn expected_wait(&self, before: usize) -> Duration {
@@ -190,6 +197,19 @@ mod tests {
         assert!(queue.reserve().is_err_and(|refused| after_3s(&refused)));
         drop(waiting);
         assert_eq!(queue.wait().unwrap(), Duration::ZERO, "and recovers");
+        drop(release);
+        holder.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn however_short_the_wait_it_refuses_when_too_many_wait() {
+        let (queue, release, holder) = busy(Duration::from_secs(2)).await;
+        queue.mean.store(1, Ordering::Relaxed);
+        let waiting: Vec<_> = (0..MOST).map(|_| queue.reserve().unwrap()).collect();
+        assert!(queue.load().overloaded && queue.wait().is_err());
+        assert!(queue.reserve().is_err_and(|refused| refused.retry_after().is_some()));
+        drop(waiting);
+        assert!(!queue.load().overloaded && queue.reserve().is_ok(), "and recovers");
         drop(release);
         holder.await.unwrap();
     }
