@@ -124,22 +124,22 @@ fn refused(mut response: Response) -> Response {
     response
 }
 
-/// Whose token it is. Values are percent-encoded where HTTP or a list demands it.
+/// Whose token it is. What anybody could have chosen is percent-encoded where HTTP or a list demands it; ids, guids and regions are letters and digits.
 fn identity(holder: &Holder) -> HeaderMap {
     let Holder { account, session, device, gateways } = holder;
     let user = account.identifiers().next();
     let user = user.as_ref().map_or("", Identifier::as_str);
-    let gateways: Vec<_> = gateways.iter().map(Guid::as_str).map(encoded).collect();
+    let gateways: Vec<_> = gateways.iter().map(Guid::as_str).collect();
     let values = [
-        ("x-hearthgate-sub", encoded(account.id.as_str())),
+        ("x-hearthgate-sub", account.id.as_str().into()),
         ("x-hearthgate-account-number", account.number.to_string().into()),
         ("x-hearthgate-username", encoded(user)),
         ("x-hearthgate-apikey", encoded(account.apikey.as_str())),
-        ("x-hearthgate-region", encoded(account.region.as_str())),
+        ("x-hearthgate-region", account.region.as_str().into()),
         ("x-hearthgate-client-id", encoded(session.audience.id())),
         ("x-hearthgate-client-kind", session.audience.kind().into()),
-        ("x-hearthgate-sid", encoded(session.id.as_str())),
-        ("x-hearthgate-device-guid", encoded(device.as_ref().map_or("", Guid::as_str))),
+        ("x-hearthgate-sid", session.id.as_str().into()),
+        ("x-hearthgate-device-guid", device.as_ref().map_or("", Guid::as_str).into()),
         ("x-hearthgate-gateways", gateways.join(",").into()),
     ];
     let mut headers = HeaderMap::with_capacity(2 * values.len());
