@@ -100,8 +100,8 @@ struct Expected {
     pair: Pair,
     access_ends: i64,
     refresh_ends: i64,
-    /// Refresh tokens that were used: when, and what they made.
-    spent: BTreeMap<String, (i64, Pair)>,
+    /// Refresh tokens that were used: when, when they would have ended, and what they made.
+    spent: BTreeMap<String, (i64, i64, Pair)>,
 }
 
 /// What should be.
@@ -145,7 +145,8 @@ impl Model {
         }
         match session.spent.get(token) {
             None => Fate::Unknown,
-            Some((at, made)) if now <= at + 60_000 && *made == session.pair => Fate::Same(made.clone()),
+            Some((_, ends, _)) if now >= *ends => Fate::Unknown,
+            Some((at, _, made)) if now <= at + 60_000 && *made == session.pair => Fate::Same(made.clone()),
             Some(_) => {
                 self.sessions.remove(&app);
                 Fate::Reused
@@ -157,7 +158,7 @@ impl Model {
         let now = self.now;
         self.given.push((app, pair.clone()));
         let session = self.sessions.get_mut(&app).unwrap();
-        session.spent.insert(token.to_owned(), (now, pair.clone()));
+        session.spent.insert(token.to_owned(), (now, session.refresh_ends, pair.clone()));
         session.pair = pair.clone();
         (session.access_ends, session.refresh_ends) = (now + 2 * HOUR, now + 48 * HOUR);
     }

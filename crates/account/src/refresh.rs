@@ -86,9 +86,11 @@ impl Core {
     pub async fn refresh(&self, refresh: &Refresh<'_>) -> Result<Refreshed, RefreshError> {
         let hash = TokenHash::of(refresh.token);
         for _ in 0..ATTEMPTS {
+            let now = self.clock.now();
             let theirs = |found: &RefreshToken| match found {
                 RefreshToken::Current(session) => (refresh.is_theirs)(session, None),
-                RefreshToken::Spent(session, spent) => (refresh.is_theirs)(session, Some(spent)),
+                // One that would have expired may have been forgotten, or not yet.
+                RefreshToken::Spent(session, spent) => now < spent.expires_at && (refresh.is_theirs)(session, Some(spent)),
             };
             let Some(found) = self.store.refresh_token(&hash).await?.filter(theirs) else {
                 self.presented_nothing(refresh.origin).await?;

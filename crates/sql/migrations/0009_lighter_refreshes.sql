@@ -1,7 +1,8 @@
 -- Whoever refreshes changes as few pages as can be. A session's tokens are found by the first 16 digits of their hashes: an index of whole
 -- hashes has three times as many pages on which the old entry and the new one may be. A spent token stays until it would have expired, also
 -- when its session has ended: so it needs no index by session, each entry of which is on another page. The tables are made anew, for
--- that is how a constraint is dropped.
+-- that is how a constraint is dropped. Older versions find nothing by the new indexes.
+UPDATE settings SET value = '9' WHERE name = 'needs_migration';
 DROP INDEX sessions_audience;
 DROP INDEX spent_tokens_session_expires_at;
 ALTER TABLE spent_tokens RENAME TO old_spent_tokens;

@@ -1,10 +1,20 @@
 //! What is of no more use goes.
 
-use account::StoreError;
 use account::store::Forget;
+use account::{StoreError, Timestamp};
 
 use crate::engine::{self, Connection};
 use crate::session_events;
+
+/// How many spent tokens are forgotten at once. There can be millions, and whoever writes waits meanwhile.
+pub(crate) const AT_ONCE: u64 = 1000;
+
+/// Forgets spent tokens that would have expired, no more than [`AT_ONCE`], and says how many.
+pub(crate) async fn spent_tokens(connection: &mut Connection, now: Timestamp) -> Result<u64, StoreError> {
+    let some = "SELECT hash FROM spent_tokens WHERE expires_at <= $1 LIMIT $2";
+    let forget = engine::query(format!("DELETE FROM spent_tokens WHERE hash IN ({some})"));
+    Ok(forget.bind(now.0).bind(AT_ONCE.cast_signed()).execute(connection).await?)
+}
 
 /// Each by itself: nothing here must be true together with anything else, and whoever needs a row does not wait for all the others.
 pub(crate) async fn forget(connection: &mut Connection, before: &Forget) -> Result<(), StoreError> {
@@ -23,7 +33,6 @@ pub(crate) async fn forget(connection: &mut Connection, before: &Forget) -> Resu
         ("DELETE FROM links WHERE expires_at <= $1", old),
         ("DELETE FROM sendings WHERE sent_at <= $1", old),
         ("DELETE FROM addressees WHERE sent_at <= $1", old),
-        ("DELETE FROM spent_tokens WHERE expires_at <= $1", now),
         ("DELETE FROM lanes WHERE forget_at <= $1", now),
         ("DELETE FROM session_events WHERE at <= $1 AND sequence IS NOT NULL", events),
         ("DELETE FROM audit WHERE at <= $1", audit),

@@ -601,6 +601,9 @@ impl Store for SqlStore {
     }
 
     async fn forget(&self, before: &Forget) -> Result<(), StoreError> {
+        let now = before.now;
+        // In between, others have their turn.
+        while on!(self.write changing Nothing, connection => forget::spent_tokens(connection, now))? == forget::AT_ONCE {}
         on!(self.write changing Nothing, connection => forget::forget(connection, before))
     }
 

@@ -342,6 +342,10 @@ pub async fn refresh_tokens(store: AnyStore) {
     assert!(session_with(&store, &unknown).await.is_none() && store.refresh_token(&unknown).await.unwrap().is_none());
     assert_same(&session_with(&store, &session.access_hash).await, &Some(&session));
     assert!(session_with(&store, &session.refresh_hash).await.is_none(), "a refresh token is no access token");
+    let like = |hash: &TokenHash| TokenHash::from_stored(format!("{}{}", &hash.as_str()[..32], &unknown.as_str()[32..]));
+    let (access, refresh) = (like(&session.access_hash), like(&session.refresh_hash));
+    assert!(session_with(&store, &access).await.is_none(), "half a hash is not enough");
+    assert!(store.refresh_token(&refresh).await.unwrap().is_none(), "half a hash is not enough");
     let is_current =
         |found: Option<RefreshToken>, session: &Session| assert_same(&found, &Some(RefreshToken::Current(session.clone())));
     is_current(store.refresh_token(&session.refresh_hash).await.unwrap(), &session);
