@@ -345,6 +345,7 @@ pub async fn refresh_tokens(store: AnyStore) {
     let like = |hash: &TokenHash| TokenHash::from_stored(format!("{}{}", &hash.as_str()[..32], &unknown.as_str()[32..]));
     let (access, refresh) = (like(&session.access_hash), like(&session.refresh_hash));
     assert!(session_with(&store, &access).await.is_none(), "half a hash is not enough");
+    assert!(store.holders(&[access, unknown.clone()]).await.unwrap().is_empty(), "half a hash is not enough");
     assert!(store.refresh_token(&refresh).await.unwrap().is_none(), "half a hash is not enough");
     let is_current =
         |found: Option<RefreshToken>, session: &Session| assert_same(&found, &Some(RefreshToken::Current(session.clone())));
