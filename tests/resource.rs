@@ -443,7 +443,7 @@ async fn followers_are_refused_and_sent_away() {
     crowded(&Guard::new(&server)).await;
     drop(following);
 
-    let mut events = guard.follow(None).await;
+    let mut events = guard.follow_next().await;
     events.next().await;
     events.heartbeat().await;
     let rotate = |more: &[&str]| {

@@ -57,10 +57,17 @@ impl Guard {
 
     /// Follows the events after this one, or from now on.
     pub async fn follow(&self, after: Option<&str>) -> Events {
-        let response = self.try_follow(after).await;
-        assert_eq!(response.status(), 200);
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        Events { response, text: String::new() }
+        Events::of(self.try_follow(after).await)
+    }
+
+    /// Follows the events from now on as soon as there is room: that somebody has left is seen a moment later.
+    pub async fn follow_next(&self) -> Events {
+        loop {
+            let response = self.try_follow(None).await;
+            if response.status() != 503 {
+                return Events::of(response);
+            }
+        }
     }
 
     pub async fn try_follow(&self, after: Option<&str>) -> Response {
@@ -93,6 +100,12 @@ pub struct Event {
 }
 
 impl Events {
+    fn of(response: Response) -> Self {
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Self { response, text: String::new() }
+    }
+
     /// The next block of lines; `None` at the end of the stream.
     async fn block(&mut self) -> Option<String> {
         loop {
