@@ -323,7 +323,7 @@ async fn ready_follows_the_hashing_queue() {
         });
     }
     let (_, report) = until(|| ready(&server), |(status, _)| *status == 503).await;
-    let reason = "too many passwords wait to be hashed";
+    let reason = "passwords would wait longer than hash.max_wait to be hashed";
     assert_eq!(report["checks"]["hashing"], json!({ "ready": false, "reason": reason }), "{report}");
     let begun = Instant::now();
     assert_eq!(get(&format!("{}/health/live", server.http)).await.0, 200);

@@ -1,4 +1,4 @@
-//! A queue of work for a fixed set of threads, bounded by the time that it would take and by the memory of those who wait.
+//! A queue of work for a fixed set of threads, bounded by the time that it would take.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,9 +11,6 @@ use tracing::Instrument;
 
 /// How much of the mean the newest measurement makes: one eighth.
 const WEIGHT: u64 = 8;
-
-/// How many wait at most, however fast they are worked for: each keeps a connection and a request, 40 KiB.
-const MOST: usize = 1024;
 
 /// How busy the hasher is.
 #[derive(Debug, Clone, Copy)]
@@ -68,12 +65,12 @@ impl<M: Default + 'static> Queue<M> {
         Self { sender, waiting: Arc::default(), threads, max_wait, mean }
     }
 
-    /// How long whoever comes next is expected to wait, unless that is longer than `max_wait` or too many wait already.
+    /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`.
     pub fn wait(&self) -> Result<Duration, HashError> {
         self.bearable(self.waiting.load(Ordering::Relaxed))
     }
 
-    /// Takes a place, unless it is to be waited there for longer than `max_wait` or too many wait already.
+    /// Takes a place, unless it is to be waited there for longer than `max_wait`.
     pub fn reserve(&self) -> Result<Place, HashError> {
         let (place, before) = Place::take(&self.waiting);
         self.bearable(before).map(|_| place)
@@ -81,7 +78,7 @@ impl<M: Default + 'static> Queue<M> {
 
     fn bearable(&self, before: usize) -> Result<Duration, HashError> {
         let wait = self.expected_wait(before);
-        if !self.is_too_much(before, wait) {
+        if wait <= self.max_wait {
             return Ok(wait);
         }
         metrics::counter!("hearthgate_hash_refused_total").increment(1);
@@ -123,11 +120,7 @@ impl<M: Default + 'static> Queue<M> {
     pub fn load(&self) -> Load {
         let waiting = self.waiting.load(Ordering::Relaxed);
         let expected_wait = self.expected_wait(waiting);
-        Load { waiting, expected_wait, threads: self.threads, overloaded: self.is_too_much(waiting, expected_wait) }
-    }
-
-    fn is_too_much(&self, before: usize, wait: Duration) -> bool {
-        wait > self.max_wait || before >= MOST
+        Load { waiting, expected_wait, threads: self.threads, overloaded: expected_wait > self.max_wait }
     }
 
     fn expected_wait(&self, before: usize) -> Duration {
@@ -197,19 +190,6 @@ mod tests {
         assert!(queue.reserve().is_err_and(|refused| after_3s(&refused)));
         drop(waiting);
         assert_eq!(queue.wait().unwrap(), Duration::ZERO, "and recovers");
-        drop(release);
-        holder.await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn however_short_the_wait_it_refuses_when_too_many_wait() {
-        let (queue, release, holder) = busy(Duration::from_secs(2)).await;
-        queue.mean.store(1, Ordering::Relaxed);
-        let waiting: Vec<_> = (0..MOST).map(|_| queue.reserve().unwrap()).collect();
-        assert!(queue.load().overloaded && queue.wait().is_err());
-        assert!(queue.reserve().is_err_and(|refused| refused.retry_after().is_some()));
-        drop(waiting);
-        assert!(!queue.load().overloaded && queue.reserve().is_ok(), "and recovers");
         drop(release);
         holder.await.unwrap();
     }

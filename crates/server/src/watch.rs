@@ -116,7 +116,7 @@ impl Health {
 
     async fn report(&self) -> Report {
         let (store, key) = self.store_and_key().await;
-        let hashing = Check::unless(self.hasher.load().overloaded, "too many passwords wait to be hashed");
+        let hashing = Check::unless(self.hasher.load().overloaded, "passwords would wait longer than hash.max_wait to be hashed");
         let running = Check::unless(self.stopping.load(Ordering::Relaxed), "the server is stopping");
         let ready = [&store, &key, &hashing, &running].iter().all(|check| check.ready);
         Report { ready, checks: Checks { store, key, hashing, running } }
