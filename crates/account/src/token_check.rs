@@ -68,7 +68,8 @@ impl Core {
         self.store.set_details(account, details).await
     }
 
-    /// Closes the account of whoever holds the access token: nothing is left of it, and its gateways are free.
+    /// Closes the account of whoever holds the access token: its gateways are free, and nothing is left of it but what goes by its own
+    /// time: the audit trail, session events, and hashes of spent refresh tokens.
     ///
     /// # Errors
     /// [`CloseError`]; then the account is as it was.

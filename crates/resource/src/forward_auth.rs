@@ -124,7 +124,8 @@ fn refused(mut response: Response) -> Response {
     response
 }
 
-/// Whose token it is. What anybody could have chosen is percent-encoded where HTTP or a list demands it; ids, guids and regions need it nowhere.
+/// Whose token it is. What anybody could have chosen is percent-encoded where HTTP or a list demands it; ids, guids and regions need it
+/// nowhere.
 fn identity(holder: &Holder) -> HeaderMap {
     let Holder { account, session, device, gateways } = holder;
     let user = account.identifiers().next();
