@@ -86,17 +86,6 @@ impl Connection {
         }
     }
 
-    /// Does `work` on the thread that SQLite is called on.
-    pub async fn send<T: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&mut Connection) -> T + Send + 'static,
-    ) -> Result<T, EngineError> {
-        match &self.link {
-            Link::There(thread) => thread.run(work).await,
-            Link::Here(_) | Link::Postgres(_) | Link::Pooled(_) => Err(EngineError::Ended),
-        }
-    }
-
     /// Closes it, after which a SQLite database is all in its file.
     pub async fn close(self) -> Result<(), EngineError> {
         match self.link {

@@ -3,18 +3,20 @@
 //! A commit waits for the disk, and SQLite has one writer. So what comes while it waits is done together in the next transaction, and
 //! all of it is answered when that is durable. An operation is done from beginning to end, whether or not its caller still waits.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use account::StoreError;
+use tokio::runtime::Handle;
 use tokio::sync::oneshot;
+use tokio::time::MissedTickBehavior;
 use tracing::Span;
 
 use crate::Limits;
 use crate::engine::{self, Connection, InUse, Operation, Pool};
-use crate::holder_cache::{Doubt, HolderCache, Touched};
+use crate::read_cache::{Doubt, ReadCache, Touched};
 
 /// The most operations in one commit.
 const MOST: usize = 256;
@@ -22,11 +24,33 @@ const MOST: usize = 256;
 /// How often it is looked whether somebody else has written: an operator with SQLite's own shell, perhaps.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// Does operations in groups. It ends with the last of its clones.
+/// Does operations in groups.
 #[derive(Debug, Clone)]
-pub(crate) struct Group {
-    arrivals: flume::Sender<Box<dyn Member>>,
-    patience: Duration,
+pub(crate) struct Group(Arc<Shared>);
+
+/// What all who come share.
+#[derive(Debug)]
+struct Shared {
+    /// One connection, which others may use as well.
+    pool: Pool,
+    limits: Limits,
+    cache: Arc<ReadCache>,
+    line: Mutex<Line>,
+    runtime: Handle,
+}
+
+/// Those who wait.
+#[derive(Debug, Default)]
+struct Line {
+    members: VecDeque<Box<dyn Member>>,
+    /// Whether somebody sees to it that they are worked for.
+    is_led: bool,
+}
+
+/// That somebody sees to those who wait in the line. Dropped without having left it, it lets all of them go.
+struct Lead {
+    shared: Arc<Shared>,
+    has_left: bool,
 }
 
 /// An operation whose answer somebody waits for.
@@ -38,11 +62,17 @@ struct Waiting<T> {
     span: Span,
 }
 
-trait Member: Send {
+trait Member: std::fmt::Debug + Send {
     fn is_awaited(&self) -> bool;
     /// Does it, on the thread that SQLite is called on.
     fn work(&mut self, connection: &mut Connection) -> Result<(), StoreError>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
+}
+
+impl<T> std::fmt::Debug for Waiting<T> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Waiting").finish_non_exhaustive()
+    }
 }
 
 type Members = Vec<Box<dyn Member>>;
@@ -69,22 +99,20 @@ impl<T: Send + 'static> Member for Waiting<T> {
 }
 
 impl Group {
-    /// Starts to do operations on the one connection of `pool`.
-    pub fn start(pool: Pool, limits: Limits, holders: Arc<HolderCache>) -> Self {
-        let (sender, arrivals) = flume::unbounded();
-        let worker = Worker { pool, limits, holders, arrivals, looked: Instant::now(), seen: None };
-        tokio::spawn(worker.run());
-        Self { arrivals: sender, patience: limits.acquire_timeout + limits.timeout }
+    /// Does operations on the one connection of `pool`.
+    pub fn start(pool: Pool, limits: Limits, cache: Arc<ReadCache>) -> Self {
+        let shared = Arc::new(Shared { pool, limits, cache, line: Mutex::default(), runtime: Handle::current() });
+        tokio::spawn(look_out(Arc::downgrade(&shared)));
+        Self(shared)
     }
 
     /// Does an operation, and answers when it is durable. `doubt` is about what it changes.
     pub async fn run<T: Send + 'static>(&self, operation: Operation<T>, doubt: Doubt, span: Span) -> Result<T, StoreError> {
         let (reply, answered) = oneshot::channel();
-        let gone = |_| StoreError::Unavailable("it is closed".into());
-        let waiting = Waiting { operation, done: None, reply, doubt, span };
-        self.arrivals.send(Box::new(waiting)).map_err(|_| gone(()))?;
-        match tokio::time::timeout(self.patience, answered).await {
-            Ok(answer) => answer.map_err(|_| gone(()))?,
+        self.0.arrive(Box::new(Waiting { operation, done: None, reply, doubt, span }));
+        let patience = self.0.limits.acquire_timeout + self.0.limits.timeout;
+        match tokio::time::timeout(patience, answered).await {
+            Ok(answer) => answer.map_err(|_| StoreError::Unavailable("it is closed".into()))?,
             Err(_) => Err(too_long()),
         }
     }
@@ -94,111 +122,105 @@ fn too_long() -> StoreError {
     StoreError::Unavailable("it took too long".into())
 }
 
-/// What has the operations done, on a task of its own.
-struct Worker {
-    pool: Pool,
-    limits: Limits,
-    holders: Arc<HolderCache>,
-    arrivals: flume::Receiver<Box<dyn Member>>,
-    /// When it was last looked whether somebody else has written.
-    looked: Instant,
-    /// What was seen then, and on which of the pool's connections.
-    seen: Option<(u64, i64)>,
-}
-
-impl Worker {
-    async fn run(mut self) {
-        self.look().await;
-        loop {
-            if self.looked.elapsed() >= LOOK {
-                self.look().await;
-            }
-            let arrival = tokio::time::timeout(LOOK.saturating_sub(self.looked.elapsed()), self.arrivals.recv_async()).await;
-            match arrival {
-                Ok(Ok(first)) => self.work(first).await,
-                Ok(Err(_)) => return,
-                Err(_) => {}
-            }
-        }
+impl Shared {
+    fn line(&self) -> MutexGuard<'_, Line> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Forgets who holds tokens when somebody else has written into the database. The engine counts, for each connection, what others
-    /// have committed; of the others here none writes.
-    async fn look(&mut self) {
-        self.looked = Instant::now();
-        let seen = tokio::time::timeout(self.limits.timeout, self.version()).await.unwrap_or(None);
-        if self.seen.is_some() && seen == self.seen {
+    fn arrive(self: &Arc<Self>, member: Box<dyn Member>) {
+        let mut line = self.line();
+        line.members.push_back(member);
+        if !std::mem::replace(&mut line.is_led, true) {
+            drop(line);
+            Lead { shared: Arc::clone(self), has_left: false }.begin();
+        }
+    }
+}
+
+impl Lead {
+    /// Has a group of those who wait worked for: at once when nobody else uses the connection, for every change of threads costs as much
+    /// as a small operation.
+    fn begin(self) {
+        if let Some(used) = self.shared.pool.try_acquire() {
+            return self.work(used);
+        }
+        self.shared.runtime.clone().spawn(async move {
+            match self.shared.pool.acquire().await {
+                Ok(used) => self.work(used),
+                Err(error) => answer(self.shared.line().members.drain(..).collect(), &Err(error.into())),
+            }
+        });
+    }
+
+    /// Goes on with those who have come meanwhile, if there are any.
+    fn go_on(mut self) {
+        let mut line = self.shared.line();
+        if line.members.is_empty() {
+            line.is_led = false;
+            self.has_left = true;
             return;
         }
-        self.holders.touch(Touched::Everything).settle();
-        if let (Some((before, _)), Some((now, _))) = (self.seen, seen)
-            && before == now
-        {
-            tracing::warn!("somebody else has changed the database; what was remembered of it is forgotten");
-        }
-        self.seen = seen;
+        drop(line);
+        self.begin();
     }
 
-    async fn version(&self) -> Option<(u64, i64)> {
-        let mut used = self.pool.acquire().await.ok()?;
-        let opened = self.holders.opened();
-        let query = engine::query_scalar("SELECT data_version FROM pragma_data_version");
-        let version = query.fetch_one(&mut used).await.ok()?;
-        used.sound = true;
-        Some((opened, version))
-    }
-
-    async fn work(&mut self, first: Box<dyn Member>) {
-        let Some((members, failed)) = self.commit(vec![first], MOST).await else { return };
-        match failed {
-            // One of them was refused: the others need not be.
-            StoreError::Failed(_) | StoreError::Inconsistent { .. } if members.len() > 1 => {
-                for member in members {
-                    if let Some((alone, failed)) = self.commit(vec![member], 1).await {
-                        answer(alone, &Err(failed));
-                    }
+    fn work(self, used: InUse) {
+        used.lend(move |connection, mut used| {
+            let members = Vec::from_iter(self.shared.line().members.pop_front());
+            let failed = self.batch(members, MOST).commit(connection);
+            used.sound = failed.is_none();
+            drop(used);
+            match failed {
+                // One of them was refused: the others need not be.
+                Some((members, StoreError::Failed(_) | StoreError::Inconsistent { .. })) if members.len() > 1 => {
+                    self.shared.runtime.clone().spawn(self.one_by_one(members));
+                    return;
                 }
+                Some((members, failed)) => answer(members, &Err(failed)),
+                None => {}
             }
-            failed => answer(members, &Err(failed)),
-        }
+            self.go_on();
+        });
     }
 
-    /// Has done what `members` want, and what others who come meanwhile want, as long as there are no more than `most`; they become
-    /// members. Returns those who are not answered, because it failed.
-    async fn commit(&mut self, members: Members, most: usize) -> Option<(Members, StoreError)> {
-        let mut used = match self.pool.acquire().await {
-            Ok(used) => used,
-            Err(error) => return Some((members, error.into())),
-        };
-        let given_up = Arc::new(AtomicBool::new(false));
-        let batch = Batch {
-            members,
-            most,
-            arrivals: self.arrivals.clone(),
-            holders: Arc::clone(&self.holders),
-            given_up: Arc::clone(&given_up),
-        };
-        let committing = on_its_thread(&mut used, batch);
-        match tokio::time::timeout(self.limits.timeout, committing).await {
-            Ok(None) => {
-                used.sound = true;
-                None
-            }
-            Ok(Some(failed)) => Some(failed),
-            Err(_) => {
-                // Its members are answered when it comes to its end, if they wait for that.
-                given_up.store(true, Ordering::SeqCst);
-                None
-            }
+    async fn one_by_one(self, members: Members) {
+        for member in members {
+            let used = match self.shared.pool.acquire().await {
+                Ok(used) => used,
+                Err(error) => {
+                    member.answer(Err(error.into()));
+                    continue;
+                }
+            };
+            let batch = self.batch(vec![member], 1);
+            let (ending, ended) = oneshot::channel::<()>();
+            used.lend(move |connection, mut used| {
+                let failed = batch.commit(connection);
+                used.sound = failed.is_none();
+                drop((used, ending));
+                if let Some((alone, failed)) = failed {
+                    answer(alone, &Err(failed));
+                }
+            });
+            // That it is dropped says so.
+            drop(ended.await);
         }
+        self.go_on();
+    }
+
+    /// `members`, and those who come while there are no more than `most`.
+    fn batch(&self, members: Members, most: usize) -> Batch {
+        Batch { members, most, shared: Arc::clone(&self.shared), end: Instant::now() + self.shared.limits.timeout }
     }
 }
 
-async fn on_its_thread(used: &mut InUse, batch: Batch) -> Option<(Members, StoreError)> {
-    match used.send(|here| batch.commit(here)).await {
-        Ok(failed) => failed,
-        // The members went with the thread, and are answered by that.
-        Err(_) => Some((Vec::new(), StoreError::Unavailable("the connection has ended".into()))),
+impl Drop for Lead {
+    fn drop(&mut self) {
+        if !self.has_left {
+            let mut line = self.shared.line();
+            line.is_led = false;
+            line.members.clear();
+        }
     }
 }
 
@@ -206,10 +228,9 @@ async fn on_its_thread(used: &mut InUse, batch: Batch) -> Option<(Members, Store
 struct Batch {
     members: Members,
     most: usize,
-    arrivals: flume::Receiver<Box<dyn Member>>,
-    holders: Arc<HolderCache>,
-    /// Whether it took too long: then nothing more is made true.
-    given_up: Arc<AtomicBool>,
+    shared: Arc<Shared>,
+    /// When it has taken too long: then nothing more is made true.
+    end: Instant,
 }
 
 impl Batch {
@@ -228,38 +249,69 @@ impl Batch {
     }
 
     fn try_commit(&mut self, connection: &mut Connection) -> Result<(), StoreError> {
-        let doubts = self.holders.doubts();
+        let doubts = self.shared.cache.doubts();
         let mut transaction = engine::at_once(connection.begin_to_write())??;
         let mut next = 0;
         while next < self.members.len() {
-            self.go_on()?;
+            self.in_time()?;
             if self.members[next].is_awaited() {
                 self.members[next].work(&mut transaction)?;
                 next += 1;
             } else {
                 drop(self.members.remove(next));
             }
-            if self.members.len() < self.most
-                && next == self.members.len()
-                && let Ok(newcomer) = self.arrivals.try_recv()
-            {
-                self.members.push(newcomer);
+            if self.members.len() < self.most && next == self.members.len() {
+                self.members.extend(self.shared.line().members.pop_front());
             }
         }
-        self.go_on()?;
+        self.in_time()?;
         engine::at_once(transaction.commit())??;
         // Whatever was begun before has come to its end: nobody else could have written.
-        self.holders.settle(doubts);
+        self.shared.cache.settle(doubts);
         Ok(())
     }
 
-    fn go_on(&self) -> Result<(), StoreError> {
-        if self.given_up.load(Ordering::SeqCst) { Err(too_long()) } else { Ok(()) }
+    fn in_time(&self) -> Result<(), StoreError> {
+        if Instant::now() < self.end { Ok(()) } else { Err(too_long()) }
     }
 }
 
 fn answer(members: Members, committed: &Result<(), StoreError>) {
     for member in members {
         member.answer(committed.clone());
+    }
+}
+
+/// Forgets who holds tokens when somebody else has written into the database. The engine counts, for each connection, what others
+/// have committed; of the others here none writes.
+async fn look_out(group: Weak<Shared>) {
+    let mut ticks = tokio::time::interval(LOOK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = None;
+    loop {
+        ticks.tick().await;
+        let Some(group) = group.upgrade() else { return };
+        let now = tokio::time::timeout(group.limits.timeout, group.version()).await.unwrap_or(None);
+        if before.is_none() || now != before {
+            group.cache.touch(Touched::Everything).settle();
+            if let (Some((opened, _)), Some((opened_now, _))) = (before, now)
+                && opened == opened_now
+            {
+                tracing::warn!("somebody else has changed the database; what was remembered of it is forgotten");
+            }
+        }
+        before = now;
+    }
+}
+
+impl Shared {
+    /// How much others have written, and on which of the pool's connections that is seen.
+    async fn version(&self) -> Option<(u64, i64)> {
+        let mut used = self.pool.acquire().await.ok()?;
+        let opened = self.cache.opened();
+        let query = engine::query_scalar("SELECT data_version FROM pragma_data_version");
+        let version = query.fetch_one(&mut used).await.ok()?;
+        used.sound = true;
+        Some((opened, version))
     }
 }

@@ -15,7 +15,6 @@ mod forget;
 mod gateways;
 mod gathering;
 mod group;
-mod holder_cache;
 mod holders;
 mod keys;
 mod lanes;
@@ -23,6 +22,7 @@ mod mailings;
 mod messages;
 mod open;
 mod postgres;
+mod read_cache;
 mod resource_servers;
 mod row;
 mod session_events;
@@ -50,7 +50,7 @@ use tracing::Instrument;
 use crate::engine::{Connection, Operation, Pool, Readers};
 use crate::gathering::Gathering;
 use crate::group::Group;
-use crate::holder_cache::{Doubt, HolderCache, Touched};
+use crate::read_cache::{Doubt, ReadCache, Touched};
 
 pub use crate::directory::SqlDirectory;
 pub use crate::engine::EngineError;
@@ -102,7 +102,7 @@ pub struct SqlStore {
 struct Embedded {
     group: Group,
     readers: Readers,
-    holders: Arc<HolderCache>,
+    cache: Arc<ReadCache>,
 }
 
 impl SqlStore {
@@ -113,7 +113,7 @@ impl SqlStore {
 
     /// An operation begins that may change this.
     fn touch(&self, touched: Touched<'_>) -> Doubt {
-        self.embedded.as_ref().map_or(Doubt::NONE, |embedded| embedded.holders.touch(touched))
+        self.embedded.as_ref().map_or(Doubt::NONE, |embedded| embedded.cache.touch(touched))
     }
 
     /// Does an operation within a transaction, which on the embedded store others may share.
@@ -126,7 +126,7 @@ impl SqlStore {
         let Some(embedded) = &self.embedded else { return self.alone(name, &operation).await };
         let begun = Instant::now();
         let span = tracing::info_span!("store", otel.name = name, otel.kind = "client");
-        let done = embedded.group.run(operation, embedded.holders.touch(touched), span).await;
+        let done = embedded.group.run(operation, embedded.cache.touch(touched), span).await;
         watch::note(name, begun, &done);
         done
     }
@@ -149,10 +149,10 @@ impl SqlStore {
 
     async fn who_holds(&self, access: &[TokenHash]) -> Result<Vec<Arc<Holder>>, StoreError> {
         let Some(embedded) = &self.embedded else { return self.look_up(access.to_vec()).await };
-        let read = embedded.holders.now();
+        let read = embedded.cache.now();
         let (mut found, mut unknown) = (Vec::with_capacity(access.len()), Vec::new());
         for access in access {
-            match embedded.holders.get(access) {
+            match embedded.cache.holder(access) {
                 Some(holder) => found.push(holder),
                 None => unknown.push(access.clone()),
             }
@@ -160,10 +160,15 @@ impl SqlStore {
         if !unknown.is_empty() {
             // Apart: what is remembered must not need room for a database's answer.
             let looked_up = Box::pin(self.look_up(unknown)).await?;
-            looked_up.iter().for_each(|holder| embedded.holders.put(holder, read));
+            looked_up.iter().for_each(|holder| embedded.cache.put_holder(holder, read));
             found.extend(looked_up);
         }
         Ok(found)
+    }
+
+    async fn look_up_application(&self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
+        let id = id.clone();
+        look!(self, id, connection => applications::find(connection, &id))
     }
 
     async fn look_up(&self, mut access: Vec<TokenHash>) -> Result<Vec<Arc<Holder>>, StoreError> {
@@ -223,13 +228,13 @@ impl Failed for InsertError {
 /// says what it changes.
 macro_rules! on {
     ($store:ident.write changing $touched:ident $(($whose:expr))?, $($operation:tt)*) => {
-        $crate::on!(@ $store.write, $store.touch($crate::holder_cache::Touched::$touched $(($whose))?), $($operation)*)
+        $crate::on!(@ $store.write, $store.touch($crate::read_cache::Touched::$touched $(($whose))?), $($operation)*)
     };
     ($store:ident.write, $($operation:tt)*) => {
-        $crate::on!(@ $store.write, $store.touch($crate::holder_cache::Touched::Everything), $($operation)*)
+        $crate::on!(@ $store.write, $store.touch($crate::read_cache::Touched::Everything), $($operation)*)
     };
     ($store:ident.$pool:ident, $($operation:tt)*) => {
-        $crate::on!(@ $store.$pool, $crate::holder_cache::Doubt::NONE, $($operation)*)
+        $crate::on!(@ $store.$pool, $crate::read_cache::Doubt::NONE, $($operation)*)
     };
     (@ $store:ident.$pool:ident, $doubt:expr, $connection:ident => $first:ident $(:: $more:ident)*($($argument:expr),*)) => {
         $crate::on!(@ $store.$pool, $doubt, concat!(stringify!($first) $(, "::", stringify!($more))*),
@@ -293,7 +298,7 @@ impl Store for SqlStore {
     }
 
     async fn reseal_application(&self, id: &ApplicationId, old: &Sealed, new: &Sealed) -> Result<bool, StoreError> {
-        on!(self.write changing Nothing, connection => applications::reseal(connection, id, old, new))
+        on!(self.write changing Application(id), connection => applications::reseal(connection, id, old, new))
     }
 
     async fn reseal_message(&self, id: &ObjectId, old: &Sealed, new: &Sealed) -> Result<bool, StoreError> {
@@ -305,8 +310,14 @@ impl Store for SqlStore {
     }
 
     async fn application(&self, id: &ApplicationId) -> Result<Option<Application>, StoreError> {
-        let id = id.clone();
-        look!(self, id, connection => applications::find(connection, &id))
+        let Some(embedded) = &self.embedded else { return self.look_up_application(id).await };
+        if let Some(application) = embedded.cache.application(id) {
+            return Ok(Some(Application::clone(&application)));
+        }
+        let read = embedded.cache.now();
+        let found = self.look_up_application(id).await?;
+        found.iter().for_each(|application| embedded.cache.put_application(application, read));
+        Ok(found)
     }
 
     async fn applications(&self, page: Page<ApplicationId>) -> Result<Vec<Application>, StoreError> {

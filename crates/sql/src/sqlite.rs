@@ -8,8 +8,8 @@ use account::StoreError;
 
 use crate::engine::{self, Access, Connection, Pool, Readers, Thread};
 use crate::group::Group;
-use crate::holder_cache::HolderCache;
 use crate::open::{self, Limits, OpenError};
+use crate::read_cache::ReadCache;
 use crate::{Embedded, SqlStore, on};
 
 /// The oldest SQLite that is trusted: before it, a WAL reset that met a concurrent write and checkpoint could corrupt the database.
@@ -53,14 +53,14 @@ impl SqlStore {
         first.close().await.map_err(database)?;
 
         // SQLite has one writer at a time: one connection, and nobody is ever told to come back later.
-        let holders = HolderCache::new();
-        let opened = Arc::clone(&holders);
+        let cache = ReadCache::new();
+        let opened = Arc::clone(&cache);
         let write = Pool::sqlite(path.to_owned(), WRITING, 1, limits, move || opened.open());
         let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
         let readers = Readers::start(path, READING, processors.clamp(2, READERS), limits.timeout);
         let read = Pool::sqlite(path.to_owned(), READING, OTHERS, limits, || {});
-        let group = Group::start(write.clone(), limits, Arc::clone(&holders));
-        Ok(Self::new(read, write, limits, Some(Embedded { group, readers, holders })))
+        let group = Group::start(write.clone(), limits, Arc::clone(&cache));
+        Ok(Self::new(read, write, limits, Some(Embedded { group, readers, cache })))
     }
 }
 
@@ -109,7 +109,7 @@ mod tests {
 
     use super::*;
     use crate::engine::Operation;
-    use crate::holder_cache::Touched;
+    use crate::read_cache::Touched;
 
     #[tokio::test]
     async fn commits_are_synced_to_the_disk() {

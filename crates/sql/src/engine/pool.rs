@@ -70,6 +70,14 @@ impl Pool {
         }
     }
 
+    /// A connection to SQLite that is there already, unless it is in use.
+    pub fn try_acquire(&self) -> Option<InUse> {
+        match self {
+            Self::Sqlite(threads) => threads.try_acquire(),
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// How many connections there are.
     pub fn connections(&self) -> Connections {
         match self {
@@ -105,8 +113,17 @@ impl Threads {
                 Thread::open(&self.path, Access::Make, self.settings).await?
             }
         };
-        let connection = Connection::to_sqlite(thread);
-        Ok(InUse { connection, sound: false, home: Some((Arc::clone(self), place)) })
+        Ok(self.in_use(thread, place))
+    }
+
+    fn try_acquire(self: &Arc<Self>) -> Option<InUse> {
+        let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
+        let thread = self.free().pop()?;
+        Some(self.in_use(thread, place))
+    }
+
+    fn in_use(self: &Arc<Self>, thread: Thread, place: OwnedSemaphorePermit) -> InUse {
+        InUse { connection: Connection::to_sqlite(thread), sound: false, home: Some((Arc::clone(self), place)) }
     }
 
     async fn close(&self) {
@@ -127,6 +144,17 @@ impl Threads {
 
     fn idle(&self) -> u32 {
         u32::try_from(self.free().len()).unwrap_or(u32::MAX)
+    }
+}
+
+impl InUse {
+    /// Has `work` done on the thread that SQLite is called on, which is also to give the connection back. When the thread has ended,
+    /// `work` is dropped.
+    pub fn lend(self, work: impl FnOnce(&mut Connection, Self) + Send + 'static) {
+        if let Link::There(thread) = &self.connection.link {
+            let thread = thread.clone();
+            thread.send(move |here| work(here, self));
+        }
     }
 }
 

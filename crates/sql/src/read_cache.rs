@@ -1,4 +1,5 @@
-//! Who holds access tokens, remembered on the embedded store, where this process is the only writer.
+//! What is asked again and again, remembered on the embedded store, where this process is the only writer: who holds access tokens, and
+//! applications.
 //!
 //! What is remembered is used only while nothing that could change it has been written, or is being written, since it was read. Each
 //! operation that writes says beforehand what it may change; one that says nothing may change everything. As long as it is not known
@@ -8,16 +9,19 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use account::{AccountNumber, Holder, ObjectId, Serial, TokenHash};
+use account::{AccountNumber, Application, ApplicationId, Holder, ObjectId, Serial, TokenHash};
 use quick_cache::sync::Cache;
 
 /// How many holders are remembered: a few megabytes.
-const MOST: usize = 8192;
+const HOLDERS: usize = 8192;
+
+/// How many applications are.
+const APPLICATIONS: usize = 256;
 
 /// Into how many marks all that may change is divided. Two that share one are only asked for once too often.
 const MARKS: usize = 4096;
 
-/// What an operation may change of holders.
+/// What an operation may change of it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Touched<'a> {
     /// Nothing that is remembered of anybody.
@@ -28,6 +32,8 @@ pub(crate) enum Touched<'a> {
     Session(&'a ObjectId),
     /// A device, and the sessions there.
     Device(&'a Serial),
+    /// An application, but not the sessions there.
+    Application(&'a ApplicationId),
     /// Anything.
     Everything,
 }
@@ -42,18 +48,19 @@ struct Mark {
 }
 
 #[derive(Debug)]
-struct Remembered {
-    holder: Arc<Holder>,
+struct Remembered<T> {
+    what: Arc<T>,
     /// What may change it, besides what may change anything.
     marks: Vec<usize>,
     /// Before it was read, by the cache's own clock.
     read: u64,
 }
 
-/// Who holds access tokens, as it was read last.
+/// What is remembered, as it was read last.
 #[derive(Debug)]
-pub(crate) struct HolderCache {
-    holders: Cache<TokenHash, Arc<Remembered>>,
+pub(crate) struct ReadCache {
+    holders: Cache<TokenHash, Arc<Remembered<Holder>>>,
+    applications: Cache<ApplicationId, Arc<Remembered<Application>>>,
     marks: Box<[Mark]>,
     /// For what may change anything.
     everything: Mark,
@@ -68,7 +75,7 @@ pub(crate) struct HolderCache {
 
 /// That an operation is under way. Dropped without being settled, what it may have changed stays in doubt.
 #[derive(Debug)]
-pub(crate) struct Doubt(Option<(Arc<HolderCache>, Option<usize>)>);
+pub(crate) struct Doubt(Option<(Arc<ReadCache>, Option<usize>)>);
 
 impl Doubt {
     /// About nothing.
@@ -107,10 +114,11 @@ impl Mark {
     }
 }
 
-impl HolderCache {
+impl ReadCache {
     pub fn new() -> Arc<Self> {
         Arc::new(Self {
-            holders: Cache::new(MOST),
+            holders: Cache::new(HOLDERS),
+            applications: Cache::new(APPLICATIONS),
             marks: (0..MARKS).map(|_| Mark::default()).collect(),
             everything: Mark::default(),
             clock: AtomicU64::new(0),
@@ -127,6 +135,7 @@ impl HolderCache {
             Touched::Account(number) => Some(self.of_account(number)),
             Touched::Session(id) => Some(self.of_session(id)),
             Touched::Device(serial) => Some(self.of_device(serial)),
+            Touched::Application(id) => Some(self.of_application(id)),
             Touched::Everything => None,
         };
         self.mark(mark).in_doubt.fetch_add(1, Ordering::SeqCst);
@@ -162,20 +171,35 @@ impl HolderCache {
     }
 
     /// Who holds an access token, if that is remembered and still so.
-    pub fn get(&self, access: &TokenHash) -> Option<Arc<Holder>> {
-        let remembered = self.holders.get(access)?;
-        let mut marks = remembered.marks.iter().map(|mark| &self.marks[*mark]).chain([&self.everything]);
-        marks.all(|mark| mark.is_as_it_was(remembered.read)).then(|| Arc::clone(&remembered.holder))
+    pub fn holder(&self, access: &TokenHash) -> Option<Arc<Holder>> {
+        self.holders.get(access).and_then(|remembered| self.if_still_so(&remembered))
     }
 
     /// Remembers who holds an access token, as it was read after `read`.
-    pub fn put(&self, holder: &Arc<Holder>, read: u64) {
+    pub fn put_holder(&self, holder: &Arc<Holder>, read: u64) {
         let session = &holder.session;
         let mut marks = vec![self.of_account(session.account), self.of_session(&session.id)];
         if let account::Audience::Device(serial) = &session.audience {
             marks.push(self.of_device(serial));
         }
-        self.holders.insert(session.access_hash.clone(), Arc::new(Remembered { holder: Arc::clone(holder), marks, read }));
+        self.holders.insert(session.access_hash.clone(), Arc::new(Remembered { what: Arc::clone(holder), marks, read }));
+    }
+
+    /// An application, if it is remembered and still so.
+    pub fn application(&self, id: &ApplicationId) -> Option<Arc<Application>> {
+        self.applications.get(id).and_then(|remembered| self.if_still_so(&remembered))
+    }
+
+    /// Remembers an application, as it was read after `read`.
+    pub fn put_application(&self, application: &Application, read: u64) {
+        let marks = vec![self.of_application(&application.id)];
+        let what = Arc::new(application.clone());
+        self.applications.insert(application.id.clone(), Arc::new(Remembered { what, marks, read }));
+    }
+
+    fn if_still_so<T>(&self, remembered: &Remembered<T>) -> Option<Arc<T>> {
+        let mut marks = remembered.marks.iter().map(|mark| &self.marks[*mark]).chain([&self.everything]);
+        marks.all(|mark| mark.is_as_it_was(remembered.read)).then(|| Arc::clone(&remembered.what))
     }
 
     fn mark(&self, mark: Option<usize>) -> &Mark {
@@ -194,6 +218,10 @@ impl HolderCache {
         self.place(("device", serial.as_str()))
     }
 
+    fn of_application(&self, id: &ApplicationId) -> usize {
+        self.place(("application", id.as_str()))
+    }
+
     fn place(&self, name: impl Hash) -> usize {
         let hash = self.names.hash_one(name);
         usize::try_from(hash % (MARKS as u64)).unwrap_or(0)
@@ -202,7 +230,9 @@ impl HolderCache {
 
 #[cfg(test)]
 mod tests {
-    use account::{Account, Activation, Audience, Client, Details, Session, SystemRng, Timestamp, Token, TokenLength, Verifier};
+    use account::{
+        Account, Activation, Audience, Client, Details, Sealed, Session, SystemRng, Timestamp, Token, TokenLength, Verifier,
+    };
 
     use super::*;
 
@@ -240,8 +270,8 @@ mod tests {
         Arc::new(Holder { account, session, device: None, gateways: Vec::new() })
     }
 
-    fn is_remembered(cache: &HolderCache, holder: &Holder) -> bool {
-        cache.get(&holder.session.access_hash).is_some()
+    fn is_remembered(cache: &ReadCache, holder: &Holder) -> bool {
+        cache.holder(&holder.session.access_hash).is_some()
     }
 
     #[test]
@@ -254,25 +284,47 @@ mod tests {
             Touched::Device(&phone),
             Touched::Everything,
         ] {
-            let cache = HolderCache::new();
-            cache.put(&holder, cache.now());
+            let cache = ReadCache::new();
+            cache.put_holder(&holder, cache.now());
             assert!(is_remembered(&cache, &holder));
             let doubt = cache.touch(touched);
             assert!(!is_remembered(&cache, &holder), "{touched:?} is under way");
             // Read while it was under way: before or after it, nobody knows.
-            cache.put(&holder, cache.now());
+            cache.put_holder(&holder, cache.now());
             assert!(!is_remembered(&cache, &holder), "{touched:?} is under way");
             doubt.settle();
             assert!(!is_remembered(&cache, &holder), "{touched:?} may have changed it");
-            cache.put(&holder, cache.now());
+            cache.put_holder(&holder, cache.now());
             assert!(is_remembered(&cache, &holder), "it was read after {touched:?}");
         }
     }
 
     #[test]
+    fn an_application_that_may_have_changed_is_not_used() {
+        let id: ApplicationId = "app".parse().unwrap();
+        let application = Application {
+            id: id.clone(),
+            name: "App".into(),
+            secret: Sealed::from_stored("sealed".into()),
+            profile: "strict".parse().unwrap(),
+            enabled: true,
+            created_at: Timestamp(0),
+        };
+        let cache = ReadCache::new();
+        for touched in [Touched::Application(&id), Touched::Everything] {
+            cache.put_application(&application, cache.now());
+            assert!(cache.application(&id).is_some());
+            let doubt = cache.touch(touched);
+            assert!(cache.application(&id).is_none(), "{touched:?} is under way");
+            doubt.settle();
+            assert!(cache.application(&id).is_none(), "{touched:?} may have changed it");
+        }
+    }
+
+    #[test]
     fn what_others_change_does_not_matter() {
-        let (cache, holder) = (HolderCache::new(), a_holder());
-        cache.put(&holder, cache.now());
+        let (cache, holder) = (ReadCache::new(), a_holder());
+        cache.put_holder(&holder, cache.now());
         // Of some marks one may be shared.
         let others = (2..5).filter(|number| {
             cache.touch(Touched::Account(AccountNumber(*number))).settle();
@@ -284,26 +336,26 @@ mod tests {
 
     #[test]
     fn what_was_read_before_a_change_is_never_used() {
-        let (cache, holder) = (HolderCache::new(), a_holder());
+        let (cache, holder) = (ReadCache::new(), a_holder());
         let before = cache.now();
         cache.touch(Touched::Account(AccountNumber(1))).settle();
-        cache.put(&holder, before);
+        cache.put_holder(&holder, before);
         assert!(!is_remembered(&cache, &holder));
     }
 
     #[test]
     fn an_end_that_is_not_known_leaves_a_doubt() {
-        let (cache, holder) = (HolderCache::new(), a_holder());
+        let (cache, holder) = (ReadCache::new(), a_holder());
         drop(cache.touch(Touched::Account(AccountNumber(1))));
-        cache.put(&holder, cache.now());
+        cache.put_holder(&holder, cache.now());
         assert!(!is_remembered(&cache, &holder));
         let doubts = cache.doubts();
         drop(cache.touch(Touched::Everything));
         cache.settle(doubts);
-        cache.put(&holder, cache.now());
+        cache.put_holder(&holder, cache.now());
         assert!(!is_remembered(&cache, &holder), "the second came after they were counted");
         cache.settle(cache.doubts());
-        cache.put(&holder, cache.now());
+        cache.put_holder(&holder, cache.now());
         assert!(is_remembered(&cache, &holder));
     }
 }
