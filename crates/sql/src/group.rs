@@ -25,11 +25,10 @@ const MOST: usize = 256;
 const LOOK: Duration = Duration::from_secs(1);
 
 /// Does operations in groups.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(crate) struct Group(Arc<Shared>);
 
 /// What all who come share.
-#[derive(Debug)]
 struct Shared {
     /// One connection, which others may use as well.
     pool: Pool,
@@ -40,7 +39,7 @@ struct Shared {
 }
 
 /// Those who wait.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Line {
     members: VecDeque<Box<dyn Member>>,
     /// Whether somebody sees to it that they are worked for.
@@ -62,17 +61,11 @@ struct Waiting<T> {
     span: Span,
 }
 
-trait Member: std::fmt::Debug + Send {
+trait Member: Send {
     fn is_awaited(&self) -> bool;
     /// Does it, on the thread that SQLite is called on.
     fn work(&mut self, connection: &mut Connection) -> Result<(), StoreError>;
     fn answer(self: Box<Self>, committed: Result<(), StoreError>);
-}
-
-impl<T> std::fmt::Debug for Waiting<T> {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("Waiting").finish_non_exhaustive()
-    }
 }
 
 type Members = Vec<Box<dyn Member>>;
@@ -115,6 +108,12 @@ impl Group {
             Ok(answer) => answer.map_err(|_| StoreError::Unavailable("it is closed".into()))?,
             Err(_) => Err(too_long()),
         }
+    }
+}
+
+impl std::fmt::Debug for Group {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Group").finish_non_exhaustive()
     }
 }
 

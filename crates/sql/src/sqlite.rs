@@ -105,6 +105,7 @@ mod tests {
     use std::sync::{Mutex, mpsc};
     use std::time::Duration;
 
+    use futures_util::FutureExt;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -147,19 +148,37 @@ mod tests {
         assert!(store.empty_log().await.unwrap() && !is_there());
     }
 
+    fn write(name: &'static str) -> Operation<()> {
+        Arc::new(move |connection| {
+            Box::pin(async move {
+                let insert = engine::query("INSERT INTO settings (name, value) VALUES ($1, '')").bind(name);
+                insert.execute(connection).await.map(drop).map_err(Into::into)
+            })
+        })
+    }
+
+    /// What comes while the connection is in use is done afterwards, and what comes when all are closed is told so.
+    #[tokio::test]
+    async fn operations_wait_for_the_connection() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+        let together = |name| store.together("test", Touched::Nothing, write(name));
+        let used = store.write.acquire().await.unwrap();
+        let (mut first, mut second) = (Box::pin(together("a")), Box::pin(together("b")));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        drop(used);
+        let (first, second) = tokio::join!(first, second);
+        assert!(first.is_ok() && second.is_ok());
+        together("c").await.unwrap();
+        store.close().await;
+        assert!(matches!(together("d").await, Err(StoreError::Unavailable(_))));
+    }
+
     /// Whoever shares a transaction with it succeeds, and so does whoever comes later.
     #[tokio::test]
     async fn an_operation_that_panics_spoils_no_other() {
         let folder = tempfile::TempDir::new().unwrap();
         let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
-        let write = |name: &'static str| -> Operation<()> {
-            Arc::new(move |connection| {
-                Box::pin(async move {
-                    let insert = engine::query("INSERT INTO settings (name, value) VALUES ($1, '')").bind(name);
-                    insert.execute(connection).await.map(drop).map_err(Into::into)
-                })
-            })
-        };
         let panic: Operation<()> = Arc::new(|_| Box::pin(async { panic!("an operation that panics") }));
         let together = |operation| store.together("test", Touched::Nothing, operation);
         let (first, panicked, last) = tokio::join!(together(write("a")), together(panic), together(write("b")));
