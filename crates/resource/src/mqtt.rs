@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use account::{Holder, Origin, StoreError, TokenError};
+use account::{Holder, StoreError, TokenError};
 use axum::Json;
 use axum::extract::{Request, State};
 use axum::http::StatusCode;
@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Response};
 use ipnet::IpNet;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use wire::{Attempt, Form, Incoming, Unreadable};
+use wire::{Arrival, Attempt, Form, Incoming, Unreadable};
 
 use crate::Service;
 use crate::introspection::LONGEST_TOKEN;
@@ -164,8 +164,8 @@ impl Service {
     /// What a broker is told. Anybody else could find out by such questions whether somebody is logged in, and which gateways are theirs.
     fn mqtt(&self, request: &Request) -> Result<&Mqtt, Denied> {
         let mqtt = self.settings.mqtt.as_ref().ok_or(Denied::NotServed)?;
-        let from = request.extensions().get::<Origin>().map(|origin| origin.address.to_canonical());
-        let may = from.is_some_and(|from| mqtt.networks.iter().any(|network| network.contains(&from)));
+        let from = Arrival::of(request.extensions()).address.to_canonical();
+        let may = mqtt.networks.iter().any(|network| network.contains(&from));
         if may { Ok(mqtt) } else { Err(Denied::Network) }
     }
 

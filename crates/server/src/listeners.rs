@@ -5,13 +5,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use axum::Router;
+use axum::extract::Request;
+use axum::{Router, ServiceExt};
 use axum_server::tls_rustls::RustlsConfig;
 use axum_server::{Address, Handle, Server};
 use hyper_util::rt::TokioTimer;
 use tokio::net::TcpSocket;
 use tokio::task::JoinSet;
-use wire::Proxies;
+use wire::{Named, Proxies};
 
 use crate::addresses::Addresses;
 use crate::config::Config;
@@ -88,13 +89,13 @@ impl Listeners {
     }
 
     /// Begins to answer.
-    pub fn serve(self, config: &Config, public: &Router, watching: Router, operator: Router) -> Result<Serving, Failure> {
+    pub fn serve(self, config: &Config, public: &Named<Router>, watching: Router, operator: Router) -> Result<Serving, Failure> {
         let failed = || "cannot listen".to_owned();
         let (tcp, unix) = (Handle::new(), Handle::new());
         let patience = config.listen.header_timeout;
         let visitors = PromptAcceptor(config.connections());
         let aside = || PromptAcceptor(Connections::new(patience, ASIDE, ASIDE, Proxies::default()));
-        let service = || public.clone().into_make_service_with_connect_info::<SocketAddr>();
+        let service = || ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(public.clone());
         let mut tasks = JoinSet::new();
         for listener in self.http {
             let server = axum_server::from_tcp(listener).context(failed)?.acceptor(visitors.clone());

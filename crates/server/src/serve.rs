@@ -118,7 +118,8 @@ impl Server {
             Some(traces) => public.layer(middleware::from_fn_with_state(traces.clone(), traces::trace)),
             None => public,
         };
-        let public = public.merge(watch::public(&health));
+        // Around the whole: a layer of routes would be boxed for every request.
+        let public = Naming::begin(config.proxies(), open.core.rng()).around(public.merge(watch::public(&health)));
         let mut tasks = start_couriers(&open);
         tasks.spawn(Arc::clone(&feed).run());
         tasks.spawn(write_waiting(Arc::clone(&open.core)));
@@ -256,12 +257,10 @@ fn router(core: &Arc<Core>, feed: &Arc<Feed>, config: &Config, public_url: Optio
     };
     let refusals = resource::Refusals { bearer: ewelink::refuse_token, cookie: fantem::refuse_token };
     let resource = resource::Settings { body_timeout, refusals, mqtt: config.mqtt()? };
-    let naming = Naming::begin(config.proxies(), core.rng());
     let router = Router::new()
         .merge(ewelink::router(Arc::clone(core), ewelink))
         .merge(fantem::router(Arc::clone(core), fantem))
-        .merge(resource::router(Arc::clone(core), Arc::clone(feed), resource))
-        .layer(naming);
+        .merge(resource::router(Arc::clone(core), Arc::clone(feed), resource));
     Ok(router)
 }
 

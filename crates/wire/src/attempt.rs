@@ -8,7 +8,7 @@ use account::{AccountNumber, Audience, Core, Deed, Identifier, Origin};
 use axum::extract::Request;
 use tracing::Span;
 
-use crate::request_id::RequestId;
+use crate::request_id::{Arrival, RequestId};
 
 /// The refusals that metrics tell apart. All others are one, so that what clients send cannot make new time series.
 const REFUSALS: [&str; 12] = [
@@ -63,7 +63,7 @@ impl Attempt {
     /// A call begins with `request`; `call` is what it is called in the log.
     #[must_use]
     pub fn begin(dialect: &'static str, call: &'static str, request: &Request) -> Self {
-        let id = RequestId::of(request);
+        let id = Arrival::of(request.extensions()).id;
         if let Some(called) = request.extensions().get::<Called>() {
             called.0.get_or_init(|| (dialect, call));
             Span::current().record("request_id", id.to_string());
@@ -88,8 +88,8 @@ impl Attempt {
     /// How it ends is to be recorded in the audit trail.
     #[must_use]
     pub fn recorded(self, core: &Arc<Core>, request: &Request) -> Self {
-        let origin = request.extensions().get::<Origin>();
-        Self { recorder: origin.map(|origin| (Arc::clone(core), origin.clone())), ..self }
+        let origin = Arrival::of(request.extensions()).origin();
+        Self { recorder: Some((Arc::clone(core), origin)), ..self }
     }
 
     /// It succeeded. Once this is over, the audit trail has it, or will as soon as the store works again.

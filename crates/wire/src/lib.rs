@@ -17,5 +17,5 @@ pub use crate::guarded::{Guarded, Panicked};
 pub use crate::hosts::Hosts;
 pub use crate::json::{JsonError, Object};
 pub use crate::request::{BODY_LIMIT, Incoming, Unreadable};
-pub use crate::request_id::{Named, Naming, RequestId};
+pub use crate::request_id::{Arrival, Named, Naming};
 pub use crate::retry::{shortly, with_retry_after};

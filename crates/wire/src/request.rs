@@ -1,6 +1,5 @@
 //! Reading a request, within limits.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use account::Origin;
@@ -10,6 +9,8 @@ use axum::http::header::{AUTHORIZATION, COOKIE, HOST};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use http_body_util::BodyExt;
+
+use crate::request_id::Arrival;
 
 /// The largest body, in bytes.
 pub const BODY_LIMIT: usize = 64 * 1024;
@@ -57,7 +58,14 @@ impl Incoming {
         let body = tokio::time::timeout(body_timeout, read_body(body)).await.map_err(|_| Unreadable::TooSlow)??;
         let query = parts.uri.query().map(str::to_owned);
         let authorization = only(&parts.headers, &AUTHORIZATION);
-        Ok(Self { origin: origin(&parts), host: host(&parts), authorization, query, body, headers: parts.headers })
+        Ok(Self {
+            origin: Arrival::of(&parts.extensions).origin(),
+            host: host(&parts),
+            authorization,
+            query,
+            body,
+            headers: parts.headers,
+        })
     }
 
     /// All headers.
@@ -106,12 +114,6 @@ async fn read_body(mut body: Body) -> Result<Vec<u8>, Unreadable> {
         }
     }
     if length > BODY_LIMIT { Err(Unreadable::TooLarge) } else { Ok(bytes) }
-}
-
-/// As [`Naming`](crate::Naming) found it.
-fn origin(parts: &Parts) -> Origin {
-    let unnamed = || Origin { address: IpAddr::V4(Ipv4Addr::UNSPECIFIED), request: "unnamed".into() };
-    parts.extensions.get().cloned().unwrap_or_else(unnamed)
 }
 
 fn host(parts: &Parts) -> Option<String> {

@@ -8,17 +8,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use account::{Origin, Rng};
-use axum::extract::{ConnectInfo, Request};
-use axum::http::{HeaderName, HeaderValue};
+use axum::extract::ConnectInfo;
+use axum::http::{Extensions, HeaderName, HeaderValue, Request};
 use axum::response::Response;
-use tower_layer::Layer;
 use tower_service::Service;
 
 use crate::forwarded::Proxies;
 
 /// A request's id, written as 16 hex digits. Always drawn here; one that a client sends is not looked at.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct RequestId(u64);
+pub(crate) struct RequestId(u64);
 
 impl fmt::Display for RequestId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -26,11 +25,26 @@ impl fmt::Display for RequestId {
     }
 }
 
-impl RequestId {
-    /// The id that [`Naming`] gave to `request`; all zeros when it gave none.
+/// What a request is known by.
+#[derive(Debug, Clone, Copy)]
+pub struct Arrival {
+    pub(crate) id: RequestId,
+    /// Where it comes from.
+    pub address: IpAddr,
+}
+
+impl Arrival {
+    /// As [`Naming`] wrote it into a request's extensions. A request that nobody has named comes from nowhere, with an id of zeros.
     #[must_use]
-    pub fn of(request: &Request) -> Self {
-        request.extensions().get().copied().unwrap_or(Self(0))
+    pub fn of(extensions: &Extensions) -> Self {
+        let unnamed = Self { id: RequestId(0), address: IpAddr::V4(Ipv4Addr::UNSPECIFIED) };
+        extensions.get().copied().unwrap_or(unnamed)
+    }
+
+    /// The same, as the core knows it.
+    #[must_use]
+    pub fn origin(self) -> Origin {
+        Origin { address: self.address, request: self.id.to_string() }
     }
 }
 
@@ -39,7 +53,7 @@ const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// What requests are named with: a layer that gives each its id and [`Origin`], and its answer the id.
+/// What requests are named with: it gives each an [`Arrival`], and its answer the id.
 #[derive(Debug, Clone)]
 pub struct Naming {
     /// Whose word is taken for where a request comes from.
@@ -56,16 +70,13 @@ impl Naming {
         Self { proxies: Arc::new(proxies), next: Arc::new(AtomicU64::new(u64::from_ne_bytes(first))) }
     }
 
+    /// `inner`, whose requests are named.
+    pub fn around<S>(self, inner: S) -> Named<S> {
+        Named { inner, naming: self }
+    }
+
     fn draw(&self) -> RequestId {
         RequestId(self.next.fetch_add(STRIDE, Ordering::Relaxed))
-    }
-}
-
-impl<S> Layer<S> for Naming {
-    type Service = Named<S>;
-
-    fn layer(&self, inner: S) -> Named<S> {
-        Named { inner, naming: self.clone() }
     }
 }
 
@@ -76,9 +87,9 @@ pub struct Named<S> {
     naming: Naming,
 }
 
-impl<S> Service<Request> for Named<S>
+impl<S, B> Service<Request<B>> for Named<S>
 where
-    S: Service<Request, Response = Response>,
+    S: Service<Request<B>, Response = Response>,
     S::Future: Send + 'static,
 {
     type Response = Response;
@@ -89,17 +100,14 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request) -> Self::Future {
+    fn call(&mut self, mut request: Request<B>) -> Self::Future {
         let id = self.naming.draw();
-        let written = id.to_string();
-        let header = HeaderValue::from_str(&written);
         let address = self.naming.proxies.sender(peer(&request), request.headers());
-        request.extensions_mut().insert(Origin { address, request: written });
-        request.extensions_mut().insert(id);
+        request.extensions_mut().insert(Arrival { id, address });
         let answering = self.inner.call(request);
         Box::pin(async move {
             let mut response = answering.await?;
-            if let Ok(header) = header {
+            if let Ok(header) = HeaderValue::try_from(id.to_string()) {
                 response.headers_mut().insert(X_REQUEST_ID, header);
             }
             Ok(response)
@@ -107,7 +115,7 @@ where
     }
 }
 
-fn peer(request: &Request) -> IpAddr {
+fn peer<B>(request: &Request<B>) -> IpAddr {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>();
     peer.map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), |ConnectInfo(peer)| peer.ip())
 }
