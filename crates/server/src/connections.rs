@@ -192,6 +192,10 @@ impl Seat {
 }
 
 impl Work {
+    pub fn seat(&self) -> &Seat {
+        &self.seat
+    }
+
     /// Afterwards the client has just the time to read that it was too slow.
     pub fn bid_farewell(&mut self) {
         self.patience = self.patience.min(FAREWELL);

@@ -14,6 +14,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 use axum_server::accept::Accept;
 use hyper::body::{Frame, SizeHint};
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio::time::{Instant, Sleep, sleep_until};
@@ -141,27 +142,43 @@ pub(crate) struct Attentive<S> {
 impl<S, R> Service<R> for Attentive<S>
 where
     S: Service<R, Response = Response>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+    type Future = Attending<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let seat = self.seat.clone();
-        let mut work = seat.work();
-        let answering = self.inner.call(request);
-        Box::pin(async move {
-            let response = answering.await?;
+        let work = Some(self.seat.work());
+        Attending { answer: self.inner.call(request), work }
+    }
+}
+
+pin_project! {
+    /// An answer that is worked for until it is there.
+    pub(crate) struct Attending<F> {
+        #[pin]
+        answer: F,
+        work: Option<Work>,
+    }
+}
+
+impl<F: Future<Output = Result<Response, E>>, E> Future for Attending<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        let Poll::Ready(answer) = this.answer.poll(context) else { return Poll::Pending };
+        let Some(mut work) = this.work.take() else { return Poll::Ready(answer) };
+        Poll::Ready(answer.map(|response| {
             if response.status() == StatusCode::REQUEST_TIMEOUT {
                 work.bid_farewell();
             }
-            Ok(response.map(|body| Answer::of(body, seat)))
-        })
+            response.map(|body| Answer::of(body, work.seat()))
+        }))
     }
 }
 
@@ -174,8 +191,8 @@ struct Answer {
 
 impl Answer {
     /// A body that is there as a whole is never waited for.
-    fn of(body: Body, seat: Seat) -> Body {
-        if body.size_hint().exact().is_some() { body } else { Body::new(Self { body, seat, work: None }) }
+    fn of(body: Body, seat: &Seat) -> Body {
+        if body.size_hint().exact().is_some() { body } else { Body::new(Self { body, seat: seat.clone(), work: None }) }
     }
 }
 

@@ -11,6 +11,7 @@ use account::{Origin, Rng};
 use axum::extract::ConnectInfo;
 use axum::http::{Extensions, HeaderName, HeaderValue, Request};
 use axum::response::Response;
+use pin_project_lite::pin_project;
 use tower_service::Service;
 
 use crate::forwarded::Proxies;
@@ -90,11 +91,10 @@ pub struct Named<S> {
 impl<S, B> Service<Request<B>> for Named<S>
 where
     S: Service<Request<B>, Response = Response>,
-    S::Future: Send + 'static,
 {
     type Response = Response;
     type Error = S::Error;
-    type Future = Pin<Box<dyn Future<Output = Result<Response, S::Error>> + Send>>;
+    type Future = Answering<S::Future>;
 
     fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(context)
@@ -104,13 +104,30 @@ where
         let id = self.naming.draw();
         let address = self.naming.proxies.sender(peer(&request), request.headers());
         request.extensions_mut().insert(Arrival { id, address });
-        let answering = self.inner.call(request);
-        Box::pin(async move {
-            let mut response = answering.await?;
-            if let Ok(header) = HeaderValue::try_from(id.to_string()) {
+        Answering { answer: self.inner.call(request), id }
+    }
+}
+
+pin_project! {
+    /// The answer to a request that was named, when it is there.
+    #[derive(Debug)]
+    pub struct Answering<F> {
+        #[pin]
+        answer: F,
+        id: RequestId,
+    }
+}
+
+impl<F: Future<Output = Result<Response, E>>, E> Future for Answering<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        let this = self.project();
+        this.answer.poll(context).map_ok(|mut response| {
+            if let Ok(header) = HeaderValue::try_from(this.id.to_string()) {
                 response.headers_mut().insert(X_REQUEST_ID, header);
             }
-            Ok(response)
+            response
         })
     }
 }
