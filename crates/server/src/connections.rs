@@ -47,10 +47,13 @@ struct Connection {
     dismissal: Arc<Dismissal>,
 }
 
+/// What is known of a connection's end without looking at all the others.
 #[derive(Default)]
 struct Dismissal {
     dismissed: AtomicBool,
     told: AtomicWaker,
+    /// Whether the client was, or will be, given less time than usual.
+    hurried: AtomicBool,
 }
 
 /// One connection's place among the others. It is given back when this is dropped.
@@ -157,6 +160,11 @@ impl Place {
         self.0.dismissal.dismissed.load(Ordering::Acquire)
     }
 
+    /// Whether the client's time may be over earlier than could be told before.
+    pub fn is_hurried(&self) -> bool {
+        self.0.dismissal.hurried.load(Ordering::Acquire)
+    }
+
     /// When the client's time is over, as far as can be told now.
     pub fn deadline(&self) -> Instant {
         let Seat { connections, number, .. } = &self.0;
@@ -199,6 +207,7 @@ impl Work {
     /// Afterwards the client has just the time to read that it was too slow.
     pub fn bid_farewell(&mut self) {
         self.patience = self.patience.min(FAREWELL);
+        self.seat.dismissal.hurried.store(true, Ordering::Release);
     }
 }
 

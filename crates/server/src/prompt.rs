@@ -72,20 +72,21 @@ impl<T> Prompt<T> {
         if self.place.is_dismissed(context.waker()) {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
-        loop {
+        if self.place.is_hurried() {
             let deadline = self.place.deadline();
             if deadline < self.until.deadline() {
                 self.until.as_mut().reset(deadline);
             }
-            if self.until.as_mut().poll(context).is_pending() {
-                return Poll::Pending;
-            }
+        }
+        while self.until.as_mut().poll(context).is_ready() {
             // What has been done meanwhile counts from its end.
+            let deadline = self.place.deadline();
             if deadline <= Instant::now() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
             self.until.as_mut().reset(deadline);
         }
+        Poll::Pending
     }
 }
 
