@@ -153,17 +153,17 @@ where
     }
 
     fn call(&mut self, request: R) -> Self::Future {
-        let work = Some(self.seat.work());
+        let work = self.seat.work();
         Attending { answer: self.inner.call(request), work }
     }
 }
 
 pin_project! {
-    /// An answer that is worked for until it is there.
+    /// An answer that is worked for; dropped when it is there.
     pub(crate) struct Attending<F> {
         #[pin]
         answer: F,
-        work: Option<Work>,
+        work: Work,
     }
 }
 
@@ -172,14 +172,12 @@ impl<F: Future<Output = Result<Response, E>>, E> Future for Attending<F> {
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         let this = self.project();
-        let Poll::Ready(answer) = this.answer.poll(context) else { return Poll::Pending };
-        let Some(mut work) = this.work.take() else { return Poll::Ready(answer) };
-        Poll::Ready(answer.map(|response| {
+        this.answer.poll(context).map_ok(|response| {
             if response.status() == StatusCode::REQUEST_TIMEOUT {
-                work.bid_farewell();
+                this.work.bid_farewell();
             }
-            response.map(|body| Answer::of(body, work.seat()))
-        }))
+            response.map(|body| Answer::of(body, this.work.seat()))
+        })
     }
 }
 

@@ -118,8 +118,10 @@ impl Server {
             Some(traces) => public.layer(middleware::from_fn_with_state(traces.clone(), traces::trace)),
             None => public,
         };
+        // What takes no state is made ready here, once, and not for every request.
+        let public = public.merge(watch::public(&health)).with_state(());
         // Around the whole: a layer of routes would be boxed for every request.
-        let public = Naming::begin(config.proxies(), open.core.rng()).around(public.merge(watch::public(&health)));
+        let public = Naming::begin(config.proxies(), open.core.rng()).around(public);
         let mut tasks = start_couriers(&open);
         tasks.spawn(Arc::clone(&feed).run());
         tasks.spawn(write_waiting(Arc::clone(&open.core)));

@@ -126,6 +126,10 @@ impl Shared {
         self.line.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn next(&self) -> Option<Box<dyn Member>> {
+        self.line().members.pop_front()
+    }
+
     fn arrive(self: &Arc<Self>, member: Box<dyn Member>) {
         let mut line = self.line();
         line.members.push_back(member);
@@ -133,6 +137,16 @@ impl Shared {
             drop(line);
             Lead { shared: Arc::clone(self), has_left: false }.begin();
         }
+    }
+
+    /// How much others have written, and on which of the pool's connections that is seen.
+    async fn version(&self) -> Option<(u64, i64)> {
+        let mut used = self.pool.acquire().await.ok()?;
+        let opened = self.cache.opened();
+        let query = engine::query_scalar("SELECT data_version FROM pragma_data_version");
+        let version = query.fetch_one(&mut used).await.ok()?;
+        used.sound = true;
+        Some((opened, version))
     }
 }
 
@@ -146,7 +160,12 @@ impl Lead {
         self.shared.runtime.clone().spawn(async move {
             match self.shared.pool.acquire().await {
                 Ok(used) => self.work(used),
-                Err(error) => answer(self.shared.line().members.drain(..).collect(), &Err(error.into())),
+                Err(error) => {
+                    // Those behind may still wait.
+                    let first = self.shared.next();
+                    answer(Vec::from_iter(first), &Err(error.into()));
+                    self.go_on();
+                }
             }
         });
     }
@@ -165,7 +184,7 @@ impl Lead {
 
     fn work(self, used: InUse) {
         used.lend(move |connection, mut used| {
-            let members = Vec::from_iter(self.shared.line().members.pop_front());
+            let members = Vec::from_iter(self.shared.next());
             let failed = self.batch(members, MOST).commit(connection);
             used.sound = failed.is_none();
             drop(used);
@@ -218,7 +237,10 @@ impl Drop for Lead {
         if !self.has_left {
             let mut line = self.shared.line();
             line.is_led = false;
-            line.members.clear();
+            let members = std::mem::take(&mut line.members);
+            drop(line);
+            // Each hears of it by being dropped.
+            drop(members);
         }
     }
 }
@@ -260,7 +282,7 @@ impl Batch {
                 drop(self.members.remove(next));
             }
             if self.members.len() < self.most && next == self.members.len() {
-                self.members.extend(self.shared.line().members.pop_front());
+                self.members.extend(self.shared.next());
             }
         }
         self.in_time()?;
@@ -281,7 +303,7 @@ fn answer(members: Members, committed: &Result<(), StoreError>) {
     }
 }
 
-/// Forgets who holds tokens when somebody else has written into the database. The engine counts, for each connection, what others
+/// Forgets what is remembered when somebody else has written into the database. The engine counts, for each connection, what others
 /// have committed; of the others here none writes.
 async fn look_out(group: Weak<Shared>) {
     let mut ticks = tokio::time::interval(LOOK);
@@ -300,17 +322,5 @@ async fn look_out(group: Weak<Shared>) {
             }
         }
         before = now;
-    }
-}
-
-impl Shared {
-    /// How much others have written, and on which of the pool's connections that is seen.
-    async fn version(&self) -> Option<(u64, i64)> {
-        let mut used = self.pool.acquire().await.ok()?;
-        let opened = self.cache.opened();
-        let query = engine::query_scalar("SELECT data_version FROM pragma_data_version");
-        let version = query.fetch_one(&mut used).await.ok()?;
-        used.sound = true;
-        Some((opened, version))
     }
 }

@@ -316,7 +316,9 @@ impl Store for SqlStore {
         }
         let read = embedded.cache.now();
         let found = self.look_up_application(id).await?;
-        found.iter().for_each(|application| embedded.cache.put_application(application, read));
+        if let Some(application) = &found {
+            embedded.cache.put_application(application, read);
+        }
         Ok(found)
     }
 

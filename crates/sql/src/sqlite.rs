@@ -161,7 +161,8 @@ mod tests {
     #[tokio::test]
     async fn operations_wait_for_the_connection() {
         let folder = tempfile::TempDir::new().unwrap();
-        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+        let limits = Limits { acquire_timeout: Duration::from_millis(200), ..Limits::default() };
+        let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), limits).await.unwrap();
         let together = |name| store.together("test", Touched::Nothing, write(name));
         let used = store.write.acquire().await.unwrap();
         let (mut first, mut second) = (Box::pin(together("a")), Box::pin(together("b")));
@@ -170,8 +171,15 @@ mod tests {
         let (first, second) = tokio::join!(first, second);
         assert!(first.is_ok() && second.is_ok());
         together("c").await.unwrap();
+        // Each waits for as long as it may, whatever became of those before.
+        let used = store.write.acquire().await.unwrap();
+        let (mut first, mut second) = (Box::pin(together("d")), Box::pin(together("e")));
+        assert!(first.as_mut().now_or_never().is_none() && second.as_mut().now_or_never().is_none());
+        assert!(matches!(first.await, Err(StoreError::Unavailable(_))));
+        drop(used);
+        second.await.unwrap();
         store.close().await;
-        assert!(matches!(together("d").await, Err(StoreError::Unavailable(_))));
+        assert!(matches!(together("f").await, Err(StoreError::Unavailable(_))));
     }
 
     /// Whoever shares a transaction with it succeeds, and so does whoever comes later.

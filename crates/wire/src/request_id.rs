@@ -17,7 +17,7 @@ use tower_service::Service;
 use crate::forwarded::Proxies;
 
 /// A request's id, written as 16 hex digits. Always drawn here; one that a client sends is not looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct RequestId(u64);
 
 impl fmt::Display for RequestId {
@@ -55,11 +55,11 @@ const STRIDE: u64 = 0x9e37_79b9_7f4a_7c15;
 const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What requests are named with: it gives each an [`Arrival`], and its answer the id.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Naming {
     /// Whose word is taken for where a request comes from.
-    proxies: Arc<Proxies>,
-    next: Arc<AtomicU64>,
+    proxies: Proxies,
+    next: AtomicU64,
 }
 
 impl Naming {
@@ -68,12 +68,12 @@ impl Naming {
     pub fn begin(proxies: Proxies, rng: &dyn Rng) -> Self {
         let mut first = [0; 8];
         rng.fill(&mut first);
-        Self { proxies: Arc::new(proxies), next: Arc::new(AtomicU64::new(u64::from_ne_bytes(first))) }
+        Self { proxies, next: AtomicU64::new(u64::from_ne_bytes(first)) }
     }
 
     /// `inner`, whose requests are named.
     pub fn around<S>(self, inner: S) -> Named<S> {
-        Named { inner, naming: self }
+        Named { inner, naming: Arc::new(self) }
     }
 
     fn draw(&self) -> RequestId {
@@ -85,7 +85,7 @@ impl Naming {
 #[derive(Debug, Clone)]
 pub struct Named<S> {
     inner: S,
-    naming: Naming,
+    naming: Arc<Naming>,
 }
 
 impl<S, B> Service<Request<B>> for Named<S>
