@@ -82,6 +82,7 @@ mod tests {
         let (one, two) = ([mine.clone()], [mine.clone(), gateway("D", Some(ME))]);
         assert_eq!(outcome(Some(&free), &[]), "A bind");
         assert_eq!(outcome(Some(&mine), &one), "B keep");
+        assert_eq!(outcome(Some(&mine), &[]), "B keep", "was given away between two looks at it: nothing is taken from anyone");
         assert_eq!(outcome(Some(&theirs), &[]), "GatewayTaken");
         assert_eq!(outcome(Some(&free), &one), "A keep", "has a different one: no binding, and the named one governs");
         assert_eq!(outcome(Some(&theirs), &one), "C keep");

@@ -279,8 +279,19 @@ impl Core {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Mutex;
+
     use super::*;
     use crate::random::SystemRng;
+
+    /// Hands these numbers out, the last one first.
+    struct Numbers(Mutex<Vec<u32>>);
+
+    impl Rng for Numbers {
+        fn fill(&self, bytes: &mut [u8]) {
+            bytes.copy_from_slice(&self.0.lock().unwrap().pop().unwrap().to_le_bytes());
+        }
+    }
 
     #[test]
     fn a_code_has_six_digits() {
@@ -288,5 +299,12 @@ mod tests {
             let code = draw(&SystemRng);
             assert!(code.len() == 6 && code.bytes().all(|b| b.is_ascii_digit()), "{code}");
         }
+    }
+
+    /// 32 bits hold a million 4294 times, and 967,296 more: those would make the first codes more frequent.
+    #[test]
+    fn no_code_is_more_frequent_than_another() {
+        let numbers = Numbers(Mutex::new(vec![1_000_007, 4_293_999_999, 4_294_000_000, u32::MAX]));
+        assert_eq!([draw(&numbers), draw(&numbers)], ["999999", "000007"]);
     }
 }

@@ -245,11 +245,32 @@ mod tests {
         for good in ["apilogin", "12345", "1234567890123456", "安娜", "anna@example.com", "+8613123456789"] {
             assert!(identifier(good).registrable().is_ok(), "{good}");
         }
-        for bad in ["123456", "123456789012345", "@", "anna@", "+999123", " anna", "+anna"] {
+        for bad in [
+            "123456",
+            "123456789012345",
+            "@",
+            "anna@",
+            "+999123",
+            "+99912345678",
+            "+86131",
+            "+861312345678901234",
+            " anna",
+            "+anna",
+        ] {
             assert!(identifier(bad).registrable().is_err(), "{bad}");
         }
-        let name = Identifier::UserName("+8613123456789".parse().unwrap());
-        assert!(name.registrable().is_err(), "a user name that is a phone number");
+        for name in ["+8613123456789", "anna@example.com", "anna@home"] {
+            let name = Identifier::UserName(name.parse().unwrap());
+            assert!(name.registrable().is_err(), "a user name that is something else: {}", name.as_str());
+        }
+    }
+
+    #[test]
+    fn a_plan_knows_which_numbers_there_are() {
+        let is_in_its_plan = |number: &str| number.parse::<Phone>().unwrap().is_in_its_plan();
+        assert!(is_in_its_plan("+8613123456789"));
+        assert!(!is_in_its_plan("+8600000000000"), "nobody's");
+        assert!(!is_in_its_plan("+99912345678"), "no country's");
     }
 
     #[test]

@@ -171,6 +171,7 @@ mod tests {
         let key = MasterKey::draw(&SystemRng);
         let again = MasterKey::parse(&format!("{}\n", key.expose().expose_secret())).unwrap();
         assert_eq!(again.fingerprint(), key.fingerprint());
+        assert!(again.is(&key) && !again.is(&MasterKey::draw(&SystemRng)));
         assert!(MasterKey::parse("abc").is_err());
     }
 }

@@ -217,6 +217,8 @@ mod tests {
     fn lengths_count_characters() {
         assert!(Password::given("密".repeat(64)).is_ok());
         assert!(Password::given("密".repeat(65)).is_err());
+        assert!(Password::given("🐎".repeat(64)).is_ok(), "of four bytes each");
+        assert!(Password::given("🐎".repeat(65)).is_err());
         assert!(Password::given(String::new()).is_err());
         assert!(Password::given("a\0b".into()).is_err());
         assert!(Password::new("1234567".into()).is_err());
@@ -230,6 +232,42 @@ mod tests {
         {
             assert!(PasswordDigest::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_digest_is_only_itself() {
+        let digest = |text: &str| Password::given(text.into()).unwrap().digest();
+        assert!(digest("123456").is(&PasswordDigest::parse("e10adc3949ba59abbe56e057f20f883e").unwrap()));
+        assert!(!digest("123456").is(&digest("1234567")));
+        let sha256 = "cdf4a007e2b02a0c49fc9b7ccfbb8a10c644f635e1765dcf2a7ab794ddc7edac";
+        assert_eq!(digest("123456").sha256().expose_secret(), sha256, "of the hex digits");
+    }
+
+    #[test]
+    fn a_password_is_known_where_it_was_sent() {
+        let password = Password::given("correct horse".into()).unwrap();
+        assert_eq!(Candidate::from(password.digest()).password(), None);
+        assert_eq!(Candidate::from(password).password(), Some("correct horse"));
+    }
+
+    #[test]
+    fn a_verifier_tells_what_it_was_made_of() {
+        assert_eq!(Verifier::of(Scheme::Own, "$argon2id$x").phc(), "$argon2id$x");
+        for (scheme, prefix) in Scheme::PREFIXES {
+            let verifier = Verifier::of(scheme, "$hash");
+            assert_eq!((verifier.phc(), verifier.parts()), (format!("{prefix}$hash").as_str(), (scheme, "$hash")));
+        }
+        assert_eq!(Verifier::from_phc("$argon2id$x".into()).parts(), (Scheme::Own, "$argon2id$x"));
+    }
+
+    #[test]
+    fn a_verifier_names_one_key() {
+        let verifier = |phc: &str| Verifier::from_phc(phc.into());
+        let named = verifier("$argon2id$v=19$m=8,t=1,p=1$c2FsdA$aGFzaA").of_key("0011").unwrap();
+        assert_eq!(named.phc(), "$argon2id$v=19$m=8,t=1,p=1,keyid=ABE$c2FsdA$aGFzaA");
+        let again = verifier(named.phc()).of_key("2233").unwrap();
+        assert_eq!(again.phc(), named.phc(), "the one that it named before");
+        assert!(named.of_key("no hex").is_err());
     }
 
     #[test]

@@ -639,9 +639,54 @@ mod tests {
                 };
                 tally.take_back(&guess(), counted, false, &RULES);
             }
-            let after = tally.count(&guess(), &RULES, NOW);
-            assert!(wait(&after).is_zero());
+            for _ in 0..5 {
+                assert!(wait(&tally.count(&guess(), &RULES, NOW)).is_zero());
+            }
+            assert!(!wait(&tally.count(&guess(), &RULES, NOW)).is_zero());
         }
+    }
+
+    #[test]
+    fn only_who_is_let_in_starts_anew() {
+        for (let_in, free) in [(true, 5), (false, 1)] {
+            let mut tally = at_home();
+            for _ in 0..4 {
+                tally.count(&guess(), &RULES, NOW);
+            }
+            tally.count(&guess(), &RULES, NOW);
+            tally.take_back(&guess(), Counted::Own, let_in, &RULES);
+            assert!(tally.is_own(&guess(), &RULES, NOW), "whoever is known stays known");
+            let free_now = (0..10).take_while(|_| wait(&tally.count(&guess(), &RULES, NOW)).is_zero()).count();
+            assert_eq!(free_now, free);
+        }
+    }
+
+    #[test]
+    fn what_counts_nothing_is_not_written() {
+        let changed = |tally: &Tally, counted| {
+            let guess = guess();
+            tally.changed(&guess, counted).map(|(lane, _)| lane.as_str().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(changed(&at_home(), Counted::Own), ["a", "a/from/x", "a/on/d"]);
+        assert_eq!(changed(&at_home(), Counted::Shared), ["a", "from/x"]);
+        let mut on_the_device = at_home();
+        on_the_device.own[0].known_at = None;
+        assert_eq!(changed(&on_the_device, Counted::Own), ["a", "a/on/d"]);
+    }
+
+    #[test]
+    fn a_stranger_is_not_at_home() {
+        assert!(!fresh().is_own(&guess(), &RULES, NOW));
+        assert!(at_home().is_own(&guess(), &RULES, NOW));
+    }
+
+    #[test]
+    fn whoever_guessed_too_often_hears_when_to_try_again() {
+        let retry_after = Duration::from_secs(7);
+        assert_eq!(GuessError::TooMany { retry_after }.retry_after(), Some(retry_after));
+        assert_eq!(GuessError::Hash(HashError::Overloaded { retry_after }).retry_after(), Some(retry_after));
+        assert_eq!(GuessError::Hash(HashError::Broken(String::new())).retry_after(), None);
+        assert_eq!(GuessError::Store(StoreError::OtherKey).retry_after(), None);
     }
 
     #[test]

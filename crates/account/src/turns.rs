@@ -183,6 +183,24 @@ mod tests {
     }
 
     #[test]
+    fn each_turn_makes_an_eighth_of_the_mean() {
+        let turns = Arc::<Turns>::default();
+        let _first = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
+        for (took, mean) in [(8, 8), (16, 9), (9, 9), (1, 8)] {
+            turns.note(Duration::from_secs(took));
+            assert_eq!(turns.would_wait("a", Duration::ZERO), Err(NoTurn::TooLong(Duration::from_secs(mean))));
+        }
+    }
+
+    #[test]
+    fn a_turn_that_is_over_tells_how_long_the_next_one_takes() {
+        let turns = Arc::<Turns>::default();
+        drop(ask(turns.wait("a", LONGEST)).unwrap().unwrap());
+        let _second = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
+        assert!(turns.would_wait("a", Duration::ZERO).is_err());
+    }
+
+    #[test]
     fn who_waits_behind_somebody_stuck_need_not_find_out() {
         let turns = Arc::<Turns>::default();
         let first = ask(turns.wait("a", LONGEST)).unwrap().unwrap();

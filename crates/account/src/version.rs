@@ -92,6 +92,16 @@ mod tests {
         assert!(version("10") > version("9.9.9"));
         assert_eq!(version("v2.0"), version("2.0.0"));
         assert!(version("2.0") < version("2.0.0.1"));
+        assert_ne!(version("2.0"), version("2.0.0.1"));
+    }
+
+    #[test]
+    fn a_version_is_kept_as_it_was_written() {
+        let longest = "1.".repeat(15) + "10";
+        for text in ["V2.0.4.15", "2.0", &longest] {
+            assert_eq!(String::from(version(text)), text);
+        }
+        assert!(format!("{longest}0").parse::<AppVersion>().is_err(), "more than 32 characters");
     }
 
     #[test]
