@@ -1,17 +1,19 @@
 //! What the core decides, cause by cause.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use account::store::Page;
 use account::{
     Activated, Address, Caller, ChangeError, Client, CloseError, CodeError, CodeWanted, Credential, Details, DeviceKind, Email,
-    GatewayKind, GuessError, Limit, Link, LinkError, LinkPurpose, Login, LoginError, NewAccount, Opening, Origin, Purpose,
-    Refresh, RefreshError, RegisterError, Registration, RegistrationProof, Reset, ResetError, ResetProof, Rules, SendError,
-    Sending, Standing, Token, TokenError, Tokens,
+    GatewayKind, GuessError, Identifier, Limit, Link, LinkError, LinkPurpose, Login, LoginError, NewAccount, Notice, Opening,
+    Origin, Profile, Purpose, Refresh, RefreshError, RegisterError, Registration, RegistrationProof, Reset, ResetError,
+    ResetProof, Rules, SendError, Sending, Standing, Timestamp, Token, TokenError, Tokens,
 };
 use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 
-use crate::world::{self, ByHand, TERMS, password};
+use crate::world::{self, ByHand, REGISTRATIONS, Regions, TERMS, password};
 
 const APP: &str = "app";
 const EMAIL: &str = "anna@example.com";
@@ -50,12 +52,22 @@ impl std::ops::Deref for World {
 impl World {
     /// With an application and Anna's account.
     async fn new() -> Self {
+        let world = Self::with(|store| ByHand::new(store, RULES)).await;
+        world.make_account(EMAIL, PASSWORD).await;
+        world
+    }
+
+    /// One of several regions, with an application.
+    async fn in_region(region: &str, regions: &Arc<Regions>) -> Self {
+        Self::with(|store| ByHand::in_region(region, store, RULES, regions)).await
+    }
+
+    async fn with(core: impl FnOnce(&SqlStore) -> ByHand) -> Self {
         let folder = TempDir::new().unwrap();
         let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
-        let by_hand = ByHand::new(&store, RULES);
+        let by_hand = core(&store);
         by_hand.at(START);
         by_hand.make_application(APP).await;
-        by_hand.make_account(EMAIL, PASSWORD).await;
         Self { by_hand, store, _folder: folder }
     }
 
@@ -92,7 +104,7 @@ impl World {
 
     async fn register(&self, name: Option<&str>, to: &str, proof: RegistrationProof<'_>, from: u8) -> Result<(), RegisterError> {
         let registration = Registration {
-            region: "eu".parse().unwrap(),
+            region: self.region.clone(),
             user_name: name.map(|name| name.parse().unwrap()),
             address: email(to),
             password: password(PASSWORD).digest(),
@@ -104,20 +116,33 @@ impl World {
     }
 
     async fn register_by_link(&self, name: &str, to: &str, from: u8) -> Result<(), RegisterError> {
-        let form = |_: &Email, token: &Token| token.expose().to_owned();
         self.register(Some(name), to, RegistrationProof::Link { form: &form, sending: SENDING }, from).await
     }
 
     async fn reset(&self, proof: ResetProof<'_>, text: &str) -> Result<(), ResetError> {
-        let reset = Reset { address: email(EMAIL), proof, password: password(text).digest(), region: None, origin: &origin(1) };
+        self.reset_of(EMAIL, proof, text).await
+    }
+
+    async fn reset_of(&self, who: &str, proof: ResetProof<'_>, text: &str) -> Result<(), ResetError> {
+        let reset = Reset { address: email(who), proof, password: password(text).digest(), region: None, origin: &origin(1) };
         self.core.reset_password(&reset).await.map(drop)
     }
 
     async fn refresh(&self, tokens: &Tokens) -> Result<Tokens, RefreshError> {
+        self.refresh_by(tokens, true).await
+    }
+
+    /// By whom the session is, or by somebody else.
+    async fn refresh_by(&self, tokens: &Tokens, theirs: bool) -> Result<Tokens, RefreshError> {
         let token = tokens.refresh.expose();
-        let refresh = Refresh { token, is_theirs: &|_, _| true, terms: TERMS, origin: &origin(1) };
+        let refresh = Refresh { token, is_theirs: &|_, _| theirs, terms: TERMS, origin: &origin(1) };
         self.core.refresh(&refresh).await.map(|refreshed| refreshed.tokens)
     }
+}
+
+/// A link that is nothing but its token.
+fn form(_: &Email, token: &Token) -> String {
+    token.expose().to_owned()
 }
 
 fn email(text: &str) -> Address {
@@ -165,7 +190,10 @@ async fn logins_from_applications() {
     let account = world.core.find_account(EMAIL).await.unwrap().number;
     world.core.enable_account(account, false).await.unwrap();
     fails!(world.log_in(EMAIL, WRONG, 1).await, LoginError::PasswordWrong);
-    fails!(world.log_in(EMAIL, PASSWORD, 1).await, LoginError::AccountDisabled);
+    // A right password is no failure, whatever else it is refused for.
+    for _ in 0..10 {
+        fails!(world.log_in(EMAIL, PASSWORD, 1).await, LoginError::AccountDisabled);
+    }
     for (who, standing) in [("pending@example.com", Standing::Pending), ("lapsed@example.com", Standing::Lapsed)] {
         let new = NewAccount {
             region: "eu".parse().unwrap(),
@@ -180,6 +208,8 @@ async fn logins_from_applications() {
     }
     fails!(world.log_in("pending@example.com", PASSWORD, 1).await, LoginError::NotActivated);
     fails!(world.log_in("lapsed@example.com", PASSWORD, 1).await, LoginError::ActivationLapsed);
+    fails!(world.send_code(Purpose::Reset, "lapsed@example.com").await, SendError::ActivationLapsed);
+    world.send_code(Purpose::Reset, "pending@example.com").await.unwrap();
     world.close().await;
 }
 
@@ -298,6 +328,26 @@ async fn tokens_end_when_they_are_said_to() {
 }
 
 #[tokio::test]
+async fn a_spent_token_ends_its_session_until_it_would_have_expired() {
+    let world = World::new().await;
+    let first = world.log_in(EMAIL, PASSWORD, 1).await.unwrap();
+    world.at(START + HOUR);
+    let second = world.refresh(&first).await.unwrap();
+    let session = world.core.session(second.access.expose()).await.unwrap().1;
+    assert_eq!((session.created_at, session.access_issued_at), (Timestamp(START), Timestamp(START + HOUR)));
+    fails!(world.refresh_by(&first, false).await, RefreshError::Unknown);
+    world.at(START + 48 * HOUR);
+    fails!(world.refresh(&first).await, RefreshError::Unknown);
+    let third = world.refresh(&second).await.unwrap();
+    world.at(START + 49 * HOUR - 1);
+    fails!(world.refresh_by(&second, false).await, RefreshError::Unknown);
+    world.core.session(third.access.expose()).await.unwrap();
+    fails!(world.refresh(&second).await, RefreshError::Reused);
+    fails!(world.core.session(third.access.expose()).await, TokenError::Unknown);
+    world.close().await;
+}
+
+#[tokio::test]
 async fn codes_prove_an_address_once_and_in_time() {
     let world = World::new().await;
     let check = async |code: &str, from: u8| world.core.check_code(Purpose::Reset, &email(EMAIL), code, &origin(from)).await;
@@ -343,19 +393,36 @@ async fn codes_prove_an_address_once_and_in_time() {
 }
 
 #[tokio::test]
+async fn whoever_reads_the_mail_is_at_home() {
+    let world = World::new().await;
+    let check = async |code: &str, from: u8| world.core.check_code(Purpose::Reset, &email(EMAIL), code, &origin(from)).await;
+    let code = world.send_code(Purpose::Reset, EMAIL).await.unwrap();
+    check(&code, 50).await.unwrap();
+    world.at(START + 10 * 60 * SECOND);
+    fails!(check(&code, 51).await, CodeError::Expired);
+    for from in 11..=15 {
+        fails!(world.log_in(EMAIL, WRONG, from).await, LoginError::PasswordWrong);
+    }
+    assert!(wait(world.log_in(EMAIL, PASSWORD, 51).await) > Duration::ZERO, "an old code lets nobody in");
+    world.log_in(EMAIL, PASSWORD, 50).await.unwrap();
+    world.close().await;
+}
+
+#[tokio::test]
 async fn a_new_password_needs_the_old_one() {
     let world = World::new().await;
     let (here, old) = (world.log_in(EMAIL, PASSWORD, 1).await.unwrap(), || password(PASSWORD).into());
     let at = here.access.expose();
-    let change =
-        async |old: account::Candidate, new: &str| world.core.change_password(at, &old, password(new).digest(), &origin(1)).await;
-    fails!(change(old(), "12345678").await, ChangeError::PasswordCommon);
-    for _ in 0..5 {
-        fails!(change(password(WRONG).into(), "another horse").await, ChangeError::PasswordWrong);
+    let change = async |old: account::Candidate, new: &str, from: u8| {
+        world.core.change_password(at, &old, password(new).digest(), &origin(from)).await
+    };
+    fails!(change(old(), "12345678", 1).await, ChangeError::PasswordCommon);
+    for from in 1..=5 {
+        fails!(change(password(WRONG).into(), "another horse", from).await, ChangeError::PasswordWrong);
     }
-    fails!(change(old(), "another horse").await, ChangeError::Guess(GuessError::TooMany { .. }));
+    fails!(change(old(), "another horse", 6).await, ChangeError::Guess(GuessError::TooMany { .. }));
     world.at(START + 30 * SECOND);
-    change(old(), "another horse").await.unwrap();
+    change(old(), "another horse", 1).await.unwrap();
     world.core.session(at).await.unwrap();
     fails!(world.log_in(EMAIL, PASSWORD, 2).await, LoginError::PasswordWrong);
     // Who is logged in has a lane of their own, whatever strangers do, and wherever that is.
@@ -367,6 +434,30 @@ async fn a_new_password_needs_the_old_one() {
     world.core.change_password(at, &another, third, &origin(17)).await.unwrap();
     let again = world.core.change_password("nothing", &old(), password(PASSWORD).digest(), &origin(1)).await;
     fails!(again, ChangeError::Token(TokenError::Unknown));
+    world.close().await;
+}
+
+#[tokio::test]
+async fn whoever_has_a_new_password_is_told_within_three_days() {
+    let world = World::new().await;
+    let told = async || {
+        let waiting = world.core.messages(Page { after: None, limit: 100 }).await.unwrap();
+        let told = waiting.into_iter().map(|(queued, message)| (message.unwrap(), queued.expires_at.0));
+        told.map(|(message, until)| match message.notice {
+            Notice::PasswordChanged { at } => (message.to, at.0, until),
+            other => panic!("{other:?}"),
+        })
+        .collect::<Vec<_>>()
+    };
+    let tokens = world.log_in(EMAIL, PASSWORD, 1).await.unwrap();
+    assert_eq!(told().await, []);
+    let (old, new) = (password(PASSWORD).into(), password("another horse").digest());
+    world.core.change_password(tokens.access.expose(), &old, new, &origin(1)).await.unwrap();
+    assert_eq!(told().await, [(email(EMAIL), START, START + 72 * HOUR)]);
+    world.at(START + HOUR);
+    let code = world.send_code(Purpose::Reset, EMAIL).await.unwrap();
+    world.reset(ResetProof::Code(&code), "a third horse").await.unwrap();
+    assert_eq!(told().await, [(email(EMAIL), START + HOUR, START + 73 * HOUR)], "the newer one takes its place");
     world.close().await;
 }
 
@@ -429,6 +520,7 @@ async fn registering() {
     fails!(world.core.activate(&EMAIL.parse().unwrap(), &link, &origin(1)).await, LinkError::Unknown);
     assert!(matches!(activate(&link).await.unwrap(), Activated::Now(_)));
     assert!(matches!(activate(&link).await.unwrap(), Activated::Before(_)));
+    fails!(world.core.open_link(LinkPurpose::Activate, &carla, &link, &origin(1)).await.unwrap().1, LinkError::Used);
     world.log_in("carla@example.com", PASSWORD, 1).await.unwrap();
 
     world.register_by_link("dora", "dora@example.com", 1).await.unwrap();
@@ -472,7 +564,6 @@ async fn registering_begins_a_session() {
 #[tokio::test]
 async fn links_set_a_new_password_once() {
     let world = World::new().await;
-    let form = |_: &Email, token: &Token| token.expose().to_owned();
     let anna: Email = EMAIL.parse().unwrap();
     let send = async |to: &str| world.core.send_reset_link(&to.parse().unwrap(), None, &form, SENDING).await;
     fails!(send("nobody@example.com").await, SendError::AccountUnknown);
@@ -495,5 +586,102 @@ async fn links_set_a_new_password_once() {
     world.core.enable_account(account, false).await.unwrap();
     fails!(send(EMAIL).await, SendError::AccountDisabled);
     fails!(world.reset(ResetProof::Link(&link), PASSWORD).await, ResetError::AccountDisabled);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn activation_links_can_be_mailed_again() {
+    let world = World::new().await;
+    let carla: Email = "carla@example.com".parse().unwrap();
+    let resend = async |to: &Email| {
+        let account = world.core.find_account(to.as_str()).await.unwrap();
+        world.core.resend_activation(&account, to, None, &form, SENDING).await.map(|()| world.mailed())
+    };
+    let open =
+        async |link: &str| world.core.open_link(LinkPurpose::Activate, &carla, link, &origin(1)).await.map(|(_, link)| link);
+    fails!(resend(&EMAIL.parse().unwrap()).await, SendError::AlreadyActive);
+    world.register_by_link("carla", carla.as_str(), 1).await.unwrap();
+    let first = world.mailed();
+    world.at(START + 4 * 60 * SECOND);
+    let second = resend(&carla).await.unwrap();
+    fails!(open(&first).await, LinkError::Unknown);
+    // It works as long as the account can be activated, and no longer.
+    world.at(START + 10 * 60 * SECOND - 1);
+    open(&second).await.unwrap().unwrap();
+    world.at(START + 10 * 60 * SECOND);
+    fails!(open(&second).await.unwrap(), LinkError::Expired);
+    fails!(resend(&carla).await, SendError::ActivationLapsed);
+    world.close().await;
+}
+
+#[tokio::test]
+async fn setting_a_new_password_activates() {
+    let world = World::new().await;
+    world.register_by_link("berta", "berta@example.com", 1).await.unwrap();
+    fails!(world.log_in("berta", PASSWORD, 1).await, LoginError::NotActivated);
+    let code = world.send_code(Purpose::Reset, "berta@example.com").await.unwrap();
+    world.reset_of("berta@example.com", ResetProof::Code(&code), "another horse").await.unwrap();
+    world.log_in("berta", "another horse", 1).await.unwrap();
+    world.close().await;
+}
+
+#[tokio::test]
+async fn registrations_that_prove_nothing_are_counted_by_source() {
+    let world = World::new().await;
+    let register = async |nth: u32, from: u8| {
+        let name = format!("newcomer{nth}");
+        world.register_by_link(&name, &format!("{name}@example.com"), from).await
+    };
+    for nth in 0..REGISTRATIONS {
+        register(nth, 1).await.unwrap();
+    }
+    fails!(register(REGISTRATIONS, 1).await, RegisterError::TooMany { .. });
+    register(REGISTRATIONS, 2).await.unwrap();
+    let code = world.send_code(Purpose::Register, "berta@example.com").await.unwrap();
+    world.register(None, "berta@example.com", RegistrationProof::Code(&code), 1).await.unwrap();
+    world.close().await;
+}
+
+/// Two regions with a store each, and a directory that knows which of them has whom.
+#[tokio::test]
+async fn what_another_region_has_is_taken() {
+    let regions = Regions::new();
+    let (here, there) = (World::in_region("eu", &regions).await, World::in_region("us", &regions).await);
+    here.register_by_link("anna", EMAIL, 1).await.unwrap();
+    fails!(there.send_code(Purpose::Register, EMAIL).await, SendError::Registered);
+    fails!(there.register_by_link("another", EMAIL, 1).await, RegisterError::Registered);
+    fails!(there.register_by_link("anna", "another@example.com", 1).await, RegisterError::UserNameTaken);
+    let asking = Login { region: Some(there.region.clone()), ..login(EMAIL, PASSWORD, there.caller().await, 1) };
+    fails!(there.log_in_as(asking).await, LoginError::OtherRegion(_));
+    // Whoever was not admitted has taken nothing.
+    for _ in 0..2 {
+        there.send_code(Purpose::Register, "berta@example.com").await.unwrap();
+    }
+    fails!(there.register_by_link("berta", "berta@example.com", 1).await, RegisterError::TooOften { .. });
+    here.register_by_link("berta", "berta@example.com", 1).await.unwrap();
+    here.close().await;
+    there.close().await;
+}
+
+#[tokio::test]
+async fn accounts_are_found_by_number_and_name() {
+    let world = World::new().await;
+    let number = world.core.find_account(EMAIL).await.unwrap().number;
+    let (anna, nobody): (Identifier, Identifier) = (EMAIL.parse().unwrap(), "nobody@example.com".parse().unwrap());
+    assert_eq!(world.core.account_named(&anna).await.unwrap().map(|account| account.number), Some(number));
+    assert!(world.core.account_named(&nobody).await.unwrap().is_none());
+    assert_eq!(world.core.account(number).await.unwrap().and_then(|account| account.email), Some(EMAIL.parse().unwrap()));
+    assert!(world.core.account(account::AccountNumber(number.0 + 1)).await.unwrap().is_none());
+    assert!(world.core.knows(&anna).await.unwrap());
+    assert!(!world.core.knows(&nobody).await.unwrap());
+    world.close().await;
+}
+
+#[tokio::test]
+async fn an_application_has_the_profile_that_it_was_given() {
+    let world = World::new().await;
+    world.make_application_of("strict", Profile::Strict).await;
+    assert_eq!(world.authenticated("strict").await.unwrap().profile(), Profile::Strict);
+    assert_eq!(world.authenticated(APP).await.unwrap().profile(), Profile::Compat);
     world.close().await;
 }

@@ -1,7 +1,8 @@
-//! Renewing outdated verifiers when there is too much to hash.
+//! Logins while there is too much to hash, or while the account changes.
 
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use account::{
@@ -19,18 +20,30 @@ const APP: &str = "app";
 const EMAIL: &str = "anna@example.com";
 const PASSWORD: &str = "correct horse";
 
-/// Finds every verifier outdated. While it is busy it has places for passwords that are to be compared, and for nothing else.
+/// Finds every verifier outdated.
 struct Busy {
     hasher: Hasher,
-    busy: Arc<AtomicBool>,
+    state: Arc<State>,
 }
+
+#[derive(Default)]
+struct State {
+    /// While it is, there are places for passwords that are to be compared, and for nothing else.
+    busy: AtomicBool,
+    /// While it is, there is no place at all.
+    full: AtomicBool,
+    /// What happens while the next password is compared.
+    meanwhile: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
+}
+
+const OVERLOADED: HashError = HashError::Overloaded { retry_after: Duration::from_secs(1) };
 
 #[async_trait::async_trait]
 impl PasswordHasher for Busy {
     #[expect(clippy::disallowed_methods, reason = "this is the hasher itself")]
     async fn hash(&self, digest: PasswordDigest) -> Result<Verifier, HashError> {
-        if self.busy.load(Ordering::SeqCst) {
-            return Err(HashError::Overloaded { retry_after: Duration::from_secs(1) });
+        if self.state.busy.load(Ordering::SeqCst) {
+            return Err(OVERLOADED);
         }
         self.hasher.hash(digest).await
     }
@@ -44,6 +57,9 @@ impl PasswordHasher for Busy {
     }
 
     fn wait(&self) -> Result<Duration, HashError> {
+        if self.state.full.load(Ordering::SeqCst) {
+            return Err(OVERLOADED);
+        }
         // Somebody else is always before.
         Ok(self.hasher.wait()? + Duration::from_secs(1))
     }
@@ -58,14 +74,31 @@ impl PasswordHasher for Busy {
 
     #[expect(clippy::disallowed_methods, reason = "this is the hasher itself")]
     async fn verify(&self, place: Place, candidate: Candidate, verifier: Option<Verifier>) -> Result<Verdict, HashError> {
-        Ok(match self.hasher.verify(place, candidate, verifier).await? {
+        let verdict = self.hasher.verify(place, candidate, verifier).await?;
+        let meanwhile = self.state.meanwhile.lock().unwrap().take();
+        if let Some(meanwhile) = meanwhile {
+            meanwhile.await;
+        }
+        Ok(match verdict {
             Verdict::Wrong => Verdict::Wrong,
             Verdict::Right | Verdict::RightButOutdated => Verdict::RightButOutdated,
         })
     }
 }
 
+/// With an application and an account.
+async fn world(store: &SqlStore, state: &Arc<State>) -> ByHand {
+    let world = ByHand::hashing_by(store, RULES, |hasher| Arc::new(Busy { hasher, state: Arc::clone(state) }));
+    world.make_application(APP).await;
+    world.make_account(EMAIL, PASSWORD).await;
+    world
+}
+
 async fn log_in(world: &ByHand, text: &str) -> Result<(), LoginError> {
+    log_in_once(world, text, None).await
+}
+
+async fn log_in_once(world: &ByHand, text: &str, nonce: Option<&str>) -> Result<(), LoginError> {
     let address = [127, 0, 0, 1].into();
     let login = Login {
         identifier: EMAIL.parse().unwrap(),
@@ -75,7 +108,7 @@ async fn log_in(world: &ByHand, text: &str) -> Result<(), LoginError> {
         terms: TERMS,
         client: Client { address, app_version: None, os: None },
         origin: Origin { address, request: "test".into() },
-        nonce: None,
+        nonce: nonce.map(|nonce| (nonce.to_owned(), Duration::from_mins(10))),
         what: "login".into(),
     };
     world.core.login(&login).await.map(drop)
@@ -86,20 +119,50 @@ async fn log_in(world: &ByHand, text: &str) -> Result<(), LoginError> {
 async fn a_right_password_does_not_wait_for_its_renewal() {
     let folder = TempDir::new().unwrap();
     let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
-    let busy = Arc::new(AtomicBool::new(false));
-    let world = ByHand::hashing_by(&store, RULES, |hasher| Arc::new(Busy { hasher, busy: Arc::clone(&busy) }));
-    world.make_application(APP).await;
-    world.make_account(EMAIL, PASSWORD).await;
+    let state = Arc::<State>::default();
+    let world = world(&store, &state).await;
     let verifier = async || world.core.find_account(EMAIL).await.unwrap().verifier.phc().to_owned();
     let before = verifier().await;
-    busy.store(true, Ordering::SeqCst);
+    state.busy.store(true, Ordering::SeqCst);
     for _ in 0..10 {
         log_in(&world, PASSWORD).await.unwrap();
     }
     assert_eq!(verifier().await, before);
     assert!(matches!(log_in(&world, "wrong horse").await, Err(LoginError::PasswordWrong)));
-    busy.store(false, Ordering::SeqCst);
+    state.busy.store(false, Ordering::SeqCst);
     log_in(&world, PASSWORD).await.unwrap();
     assert_ne!(verifier().await, before);
+    store.close().await;
+}
+
+#[tokio::test]
+async fn whoever_cannot_be_served_may_send_the_same_again() {
+    let folder = TempDir::new().unwrap();
+    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+    let state = Arc::<State>::default();
+    let world = world(&store, &state).await;
+    state.full.store(true, Ordering::SeqCst);
+    let turned_away = log_in_once(&world, PASSWORD, Some("nonce")).await;
+    assert!(matches!(turned_away, Err(LoginError::Hash(HashError::Overloaded { .. }))), "{turned_away:?}");
+    state.full.store(false, Ordering::SeqCst);
+    log_in_once(&world, PASSWORD, Some("nonce")).await.unwrap();
+    assert!(matches!(log_in_once(&world, PASSWORD, Some("nonce")).await, Err(LoginError::Replayed)));
+    store.close().await;
+}
+
+/// What was right when it was compared is of no use when it is not the account's password any more.
+#[tokio::test]
+async fn a_password_that_is_changed_meanwhile_lets_nobody_in() {
+    let folder = TempDir::new().unwrap();
+    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+    let state = Arc::<State>::default();
+    let world = Arc::new(world(&store, &state).await);
+    let account = world.core.find_account(EMAIL).await.unwrap().number;
+    let changing = Arc::clone(&world);
+    *state.meanwhile.lock().unwrap() = Some(Box::pin(async move {
+        changing.core.set_password(account, password("another horse").digest()).await.unwrap();
+    }));
+    assert!(matches!(log_in(&world, PASSWORD).await, Err(LoginError::PasswordWrong)));
+    log_in(&world, "another horse").await.unwrap();
     store.close().await;
 }

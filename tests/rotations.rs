@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::{MasterKey, Store, SystemRng};
+use account::{MasterKey, RotateError, Store, SystemRng};
 use sql::{Limits, SqlStore};
 use tempfile::TempDir;
 
@@ -22,6 +22,8 @@ async fn keys_are_in_the_order_of_their_rotation() {
         let next = Arc::new(MasterKey::draw(&SystemRng));
         world.core.rotate_key(Arc::clone(&next)).await.unwrap();
         rotated.push(next.fingerprint());
+        let again = world.core.rotate_key(next).await;
+        assert!(matches!(again, Err(RotateError::Used(_))), "one that was in force before never is again: {again:?}");
     }
     let kept = store.keys().await.unwrap();
     let former: Vec<_> = kept.former.iter().map(|key| key.fingerprint.clone()).chain(kept.current).collect();

@@ -1,12 +1,14 @@
 //! The core on a real database, with a clock that is set by hand.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use account::{
-    ApplicationSecret, Authenticated, Clock, Core, DeliveryError, Details, Keys, MasterKey, Message, NewAccount, Notice,
-    Notifier, ObjectId, Password, PasswordHasher, Ports, Profile, Rules, Standing, SystemRng, Terms, Timestamp, TokenLength,
+    ApplicationSecret, Authenticated, Clock, Core, DeliveryError, Details, Directory, DirectoryKey, Keys, MasterKey, Message,
+    NewAccount, Notice, Notifier, ObjectId, Password, PasswordHasher, Ports, Profile, Region, Rules, Standing, StoreError,
+    SystemRng, Terms, Timestamp, TokenLength,
 };
 use argon::{Cost, Hasher, Settings};
 use hmac::{Hmac, KeyInit, Mac};
@@ -27,6 +29,9 @@ pub const TERMS: Terms = Terms {
     refresh_lifetime: Duration::from_hours(48),
     repeatable: Some(Duration::from_mins(1)),
 };
+
+/// How many may register from one source without having proven anything: as when nothing is configured.
+pub const REGISTRATIONS: u32 = 20;
 
 const SECRET: &str = "a-secret-of-16-letters-or-more";
 
@@ -57,9 +62,54 @@ impl Notifier for Mailbox {
     fn wake(&self) {}
 }
 
+/// A directory in memory, and the master keys that its regions share.
+pub struct Regions {
+    keys: Arc<Keys>,
+    known: Mutex<BTreeMap<DirectoryKey, Region>>,
+}
+
+impl Regions {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self { keys: Arc::new(Keys::only(MasterKey::draw(&SystemRng))), known: Mutex::default() })
+    }
+}
+
+#[async_trait::async_trait]
+impl Directory for Regions {
+    async fn claim(&self, keys: &[DirectoryKey], region: &Region, _: Timestamp) -> Result<bool, StoreError> {
+        let mut known = self.known.lock().unwrap();
+        let free = keys.iter().all(|key| known.get(key).is_none_or(|holder| holder == region));
+        if free {
+            known.extend(keys.iter().map(|key| (key.clone(), region.clone())));
+        }
+        Ok(free)
+    }
+
+    async fn release(&self, keys: &[DirectoryKey], region: &Region, _: Timestamp) -> Result<(), StoreError> {
+        self.known.lock().unwrap().retain(|key, holder| !(keys.contains(key) && holder == region));
+        Ok(())
+    }
+
+    async fn hand_over(&self, keys: &[DirectoryKey], to: &Region, _: Timestamp) -> Result<(), StoreError> {
+        self.known.lock().unwrap().extend(keys.iter().map(|key| (key.clone(), to.clone())));
+        Ok(())
+    }
+
+    async fn sweep(&self, _: &Region, _: Timestamp) -> Result<u64, StoreError> {
+        // When something was claimed is not kept.
+        Ok(0)
+    }
+
+    async fn region_of(&self, key: &DirectoryKey) -> Result<Option<Region>, StoreError> {
+        Ok(self.known.lock().unwrap().get(key).cloned())
+    }
+}
+
 /// A core and what it cannot tell from the world.
 pub struct ByHand {
     pub core: Core,
+    /// The region of its accounts.
+    pub region: Region,
     pub clock: Arc<HandClock>,
     pub mailbox: Arc<Mailbox>,
 }
@@ -75,7 +125,23 @@ impl ByHand {
 
     /// With something before the hasher. Nobody is turned away for having to wait for it.
     pub fn hashing_by(store: &SqlStore, throttle: Rules, by: impl FnOnce(Hasher) -> Arc<dyn PasswordHasher>) -> Self {
-        let keys = Arc::new(Keys::only(MasterKey::draw(&SystemRng)));
+        Self::put_together("eu", store, throttle, by, Arc::new(Keys::only(MasterKey::draw(&SystemRng))), None)
+    }
+
+    /// One of several regions that have a store each.
+    pub fn in_region(region: &str, store: &SqlStore, throttle: Rules, regions: &Arc<Regions>) -> Self {
+        let (keys, directory) = (Arc::clone(&regions.keys), Arc::clone(regions));
+        Self::put_together(region, store, throttle, |hasher| Arc::new(hasher), keys, Some(directory))
+    }
+
+    fn put_together(
+        region: &str,
+        store: &SqlStore,
+        throttle: Rules,
+        by: impl FnOnce(Hasher) -> Arc<dyn PasswordHasher>,
+        keys: Arc<Keys>,
+        directory: Option<Arc<dyn Directory>>,
+    ) -> Self {
         let cost = Cost { memory_kib: 8, iterations: 1 };
         let hashing = Settings { cost, threads: 1, max_wait: Duration::from_hours(1) };
         let clock = Arc::new(HandClock(AtomicI64::new(0)));
@@ -86,24 +152,30 @@ impl ByHand {
             clock: clock.clone(),
             rng: Arc::new(SystemRng),
             notifier: mailbox.clone(),
-            directory: None,
+            directory,
         };
+        let region: Region = region.parse().unwrap();
         let settings = account::Settings {
-            regions: vec!["eu".parse().unwrap()],
+            regions: vec![region.clone()],
             retry_pause: Duration::from_secs(1),
-            registrations: 1_000_000,
+            registrations: REGISTRATIONS,
             longest_wait: Duration::from_hours(1),
             throttle,
             audit_keep: Duration::from_hours(24),
             uniform_errors: false,
         };
-        Self { core: Core::new(ports, settings, keys), clock, mailbox }
+        Self { core: Core::new(ports, settings, keys), region, clock, mailbox }
     }
 
     /// Makes an application.
     pub async fn make_application(&self, id: &str) {
+        self.make_application_of(id, Profile::Compat).await;
+    }
+
+    /// Makes an application with a profile.
+    pub async fn make_application_of(&self, id: &str, profile: Profile) {
         let secret = ApplicationSecret::parse(SECRET).unwrap();
-        self.core.create_application(None, Some(id.parse().unwrap()), Some(secret), Profile::Compat).await.unwrap();
+        self.core.create_application(None, Some(id.parse().unwrap()), Some(secret), profile).await.unwrap();
     }
 
     /// The application, if it may call.
@@ -116,7 +188,7 @@ impl ByHand {
     /// Makes an account.
     pub async fn make_account(&self, email: &str, text: &str) {
         let new = NewAccount {
-            region: "eu".parse().unwrap(),
+            region: self.region.clone(),
             user_name: None,
             email: Some(email.parse().unwrap()),
             phone: None,
