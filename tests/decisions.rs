@@ -462,6 +462,36 @@ async fn whoever_has_a_new_password_is_told_within_three_days() {
 }
 
 #[tokio::test]
+async fn a_new_password_ends_the_other_sessions() {
+    let world = World::new().await;
+    world.make_application("another").await;
+    let another = async || Caller::Application(world.authenticated("another").await.unwrap());
+    let log_in = async |text: &str| {
+        let there = world.log_in_as(login(EMAIL, text, another().await, 1)).await.unwrap();
+        (world.log_in(EMAIL, text, 1).await.unwrap(), there)
+    };
+    let is_good = async |tokens: &Tokens| world.core.session(tokens.access.expose()).await.is_ok();
+    let (here, there) = log_in(PASSWORD).await;
+    assert!(is_good(&here).await && is_good(&there).await, "one for each application");
+    let (old, new) = (password(PASSWORD).into(), password("another horse").digest());
+    world.core.change_password(here.access.expose(), &old, new, &origin(1)).await.unwrap();
+    assert!(is_good(&here).await && !is_good(&there).await, "whoever changes it stays");
+    let (here, there) = log_in("another horse").await;
+    let code = world.send_code(Purpose::Reset, EMAIL).await.unwrap();
+    world.reset(ResetProof::Code(&code), "a third horse").await.unwrap();
+    assert!(!is_good(&here).await && !is_good(&there).await);
+
+    let (here, there) = log_in("a third horse").await;
+    let code = world.send_code(Purpose::Reset, EMAIL).await.unwrap();
+    let (proof, password) = (ResetProof::Code(&code), password("a fourth horse").digest());
+    let reset = Reset { address: email(EMAIL), proof, password, region: None, origin: &origin(1) };
+    let opening = Opening { audience: another().await.audience(), terms: TERMS, client: client(1) };
+    let begun = world.core.reset_password_and_log_in(&reset, &opening).await.unwrap();
+    assert!(!is_good(&here).await && !is_good(&there).await && is_good(&begun.tokens).await);
+    world.close().await;
+}
+
+#[tokio::test]
 async fn details_can_be_set() {
     let world = World::new().await;
     let number = world.core.find_account(EMAIL).await.unwrap().number;
