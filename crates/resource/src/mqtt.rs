@@ -164,6 +164,7 @@ impl Service {
     /// What a broker is told. Anybody else could find out by such questions whether somebody is logged in, and which gateways are theirs.
     fn mqtt(&self, request: &Request) -> Result<&Mqtt, Denied> {
         let mqtt = self.settings.mqtt.as_ref().ok_or(Denied::NotServed)?;
+        // Whoever comes from nowhere that is known is in no network.
         let from = Arrival::of(request.extensions()).address;
         let may = !from.is_unspecified() && mqtt.networks.iter().any(|network| network.contains(&from));
         if may { Ok(mqtt) } else { Err(Denied::Network) }

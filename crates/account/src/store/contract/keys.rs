@@ -64,6 +64,8 @@ pub async fn what_is_sealed_is_sealed_anew(store: AnyStore) {
     let mailing = Mailing { address: &address, code: None, link: None, message: &message, limits: &[], now: NOW };
     store.mail(mailing).await.unwrap();
     let new = MasterKey::draw(&SystemRng).seal(&SystemRng, "one", b"new");
+    // Whoever has asked before is told what is new, too.
+    assert_same(&store.application(&application.id).await.unwrap(), &Some(application.clone()));
     for (old, done) in [(&new, false), (&application.secret, true), (&application.secret, false)] {
         assert_eq!(store.reseal_application(&application.id, old, &new).await.unwrap(), done);
     }
