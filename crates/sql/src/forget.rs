@@ -1,43 +1,54 @@
-//! What is of no more use goes.
+//! What is of no more use goes, a little at a time: there can be millions of rows, and whoever writes waits meanwhile.
 
 use account::store::Forget;
 use account::{StoreError, Timestamp};
 
 use crate::engine::{self, Connection};
-use crate::session_events;
 
-/// How many spent tokens are forgotten at once. There can be millions, and whoever writes waits meanwhile.
-pub(crate) const AT_ONCE: u64 = 1000;
+/// How many rows go at once. A login waits for them, and does so twice.
+pub(crate) const AT_ONCE: u64 = 200;
 
-/// Forgets spent tokens that would have expired, no more than [`AT_ONCE`], and says how many.
-pub(crate) async fn spent_tokens(connection: &mut Connection, now: Timestamp) -> Result<u64, StoreError> {
-    let some = "SELECT hash FROM spent_tokens WHERE expires_at <= $1 LIMIT $2";
-    let forget = engine::query(format!("DELETE FROM spent_tokens WHERE hash IN ({some})"));
-    Ok(forget.bind(now.0).bind(AT_ONCE.cast_signed()).execute(connection).await?)
+/// Rows of a table, told apart by its primary key, that are of no more use once a time has come.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Useless {
+    table: &'static str,
+    key: &'static str,
+    condition: &'static str,
+    time: Timestamp,
 }
 
-/// Each by itself: nothing here must be true together with anything else, and whoever needs a row does not wait for all the others.
-pub(crate) async fn forget(connection: &mut Connection, before: &Forget) -> Result<(), StoreError> {
+/// All that is of no more use. Whatever happened to sessions must have its number by now: by that, whoever follows sees that something
+/// is gone.
+pub(crate) fn useless(before: &Forget) -> [Useless; 10] {
     let Forget { now, old, events, audit } = *before;
-    // What goes has a number, by which whoever follows sees that something is gone.
-    while session_events::newest(connection).await?.is_none() {
-        session_events::number(connection).await?;
-    }
+    [
+        ("nonces", "audience_kind, audience, nonce", "expires_at < $1", now),
+        ("spent_tokens", "hash", "expires_at <= $1", now),
+        ("lanes", "lane", "forget_at <= $1", now),
+        ("messages", "id", "expires_at <= $1", old),
+        ("codes", "purpose, address", "expires_at <= $1", old),
+        ("links", "account, purpose", "expires_at <= $1", old),
+        ("sendings", "id", "sent_at <= $1", old),
+        ("addressees", "address", "sent_at <= $1", old),
+        ("session_events", "id", "at <= $1 AND sequence IS NOT NULL", events),
+        ("audit", "id", "at <= $1", audit),
+    ]
+    .map(|(table, key, condition, time)| Useless { table, key, condition, time })
+}
+
+/// Forgets no more than [`AT_ONCE`] rows, and says how many.
+pub(crate) async fn some(connection: &mut Connection, useless: Useless) -> Result<u64, StoreError> {
+    let Useless { table, key, condition, time } = useless;
+    // The condition once more: on PostgreSQL, a row may have become of use again meanwhile.
+    let some = format!("SELECT {key} FROM {table} WHERE {condition} LIMIT {AT_ONCE}");
+    let delete = format!("DELETE FROM {table} WHERE ({key}) IN ({some}) AND {condition}");
+    Ok(engine::query(delete).bind(time.0).execute(connection).await?)
+}
+
+/// Gives up messages that would come too late.
+pub(crate) async fn give_up(connection: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
     let give_up = "UPDATE messages SET due_at = NULL, last_error = COALESCE(last_error, 'out of time') \
                    WHERE expires_at <= $1 AND due_at IS NOT NULL";
-    for (statement, before) in [
-        ("DELETE FROM nonces WHERE expires_at < $1", now),
-        (give_up, now),
-        ("DELETE FROM messages WHERE expires_at <= $1", old),
-        ("DELETE FROM codes WHERE expires_at <= $1", old),
-        ("DELETE FROM links WHERE expires_at <= $1", old),
-        ("DELETE FROM sendings WHERE sent_at <= $1", old),
-        ("DELETE FROM addressees WHERE sent_at <= $1", old),
-        ("DELETE FROM lanes WHERE forget_at <= $1", now),
-        ("DELETE FROM session_events WHERE at <= $1 AND sequence IS NOT NULL", events),
-        ("DELETE FROM audit WHERE at <= $1", audit),
-    ] {
-        engine::query(statement).bind(before.0).execute(connection).await?;
-    }
+    engine::query(give_up).bind(now.0).execute(connection).await?;
     Ok(())
 }

@@ -20,6 +20,7 @@ mod keys;
 mod lanes;
 mod mailings;
 mod messages;
+mod migrations;
 mod open;
 mod postgres;
 mod read_cache;
@@ -528,7 +529,12 @@ impl Store for SqlStore {
     }
 
     async fn number_events(&self) -> Result<i64, StoreError> {
-        on!(self.write changing Nothing, connection => session_events::number(connection))
+        loop {
+            let (newest, numbered) = on!(self.write changing Nothing, connection => session_events::number(connection))?;
+            if numbered < session_events::AT_ONCE {
+                return Ok(newest);
+            }
+        }
     }
 
     async fn session_events(&self, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {
@@ -615,9 +621,15 @@ impl Store for SqlStore {
 
     async fn forget(&self, before: &Forget) -> Result<(), StoreError> {
         let now = before.now;
-        // In between, others have their turn.
-        while on!(self.write changing Nothing, connection => forget::spent_tokens(connection, now))? == forget::AT_ONCE {}
-        on!(self.write changing Nothing, connection => forget::forget(connection, before))
+        on!(self.write changing Nothing, connection => forget::give_up(connection, now))?;
+        if self.numbered_events().await?.is_none() {
+            self.number_events().await?;
+        }
+        for useless in forget::useless(before) {
+            // In between, others have their turn.
+            while on!(self.write changing Nothing, connection => forget::some(connection, useless))? == forget::AT_ONCE {}
+        }
+        Ok(())
     }
 
     async fn remember_nonce(&self, audience: &Audience, nonce: &str, now: Timestamp, keep: Duration) -> Result<bool, StoreError> {

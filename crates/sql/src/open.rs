@@ -4,16 +4,9 @@ use std::time::Duration;
 
 use crate::SqlStore;
 use crate::engine::{self, Connection, EngineError};
+use crate::migrations::MIGRATIONS;
 use crate::tables::FILLED_FROM;
-use sqlx::migrate::{MigrateError, Migrator};
-
-/// What every version since the first has made of the tables.
-pub(crate) static MIGRATIONS: Migrator = {
-    let mut migrations = sqlx::migrate!();
-    // A newer version may have been here: nodes are replaced one by one. Whether this one can go on is asked afterwards.
-    migrations.ignore_missing = true;
-    migrations
-};
+use sqlx::migrate::MigrateError;
 
 /// How much of a database may be used, and how long it may take.
 #[derive(Debug, Clone, Copy)]
@@ -156,15 +149,13 @@ fn newest_known() -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
     use account::TokenHash;
     use account::store::RefreshToken;
 
     use super::*;
     use crate::engine::Access;
     use crate::sqlite::{WRITING, connect};
-    use crate::{holders, sessions};
+    use crate::{holders, migrations, sessions};
 
     const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
@@ -178,9 +169,7 @@ mod tests {
     async fn sessions_outlive_a_new_version() {
         let folder = tempfile::TempDir::new().unwrap();
         let mut store = connect(&folder.path().join("hearthgate.db"), Access::Make, WRITING).await.unwrap();
-        let migrations = MIGRATIONS.iter().filter(|migration| migration.version < 9).cloned().collect();
-        let older = Migrator { migrations: Cow::Owned(migrations), ..Migrator::DEFAULT };
-        store.migrate(&older).await.unwrap();
+        store.migrate(&migrations::up_to(8)).await.unwrap();
         let account = "INSERT INTO accounts (number, id, apikey, email, region, verifier, enabled, registered_at, revision) \
                        VALUES (1, '0123456789abcdef01234567', '0123456789abcdef0123456789abcdef0123', 'a@b.example', 'eu', 'x', 1, 0, 0)";
         engine::query(account).execute(&mut store).await.unwrap();

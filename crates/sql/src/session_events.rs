@@ -6,8 +6,8 @@ use crate::engine::{self, Connection, Query, Record};
 use crate::row::Row;
 use crate::sessions;
 
-/// How many events are numbered at once.
-const AT_ONCE: i64 = 10_000;
+/// How many events are numbered at once. Whoever writes waits meanwhile.
+pub(crate) const AT_ONCE: u64 = 1000;
 
 /// Some sessions.
 #[derive(Debug, Clone, Copy)]
@@ -109,22 +109,24 @@ pub(crate) async fn newest(connection: &mut Connection) -> Result<Option<i64>, S
     engine::query_scalar(query).fetch_optional(connection).await.map_err(Into::into)
 }
 
-pub(crate) async fn number(connection: &mut Connection) -> Result<i64, StoreError> {
+/// Numbers some events, no more than [`AT_ONCE`]. Says the newest number, and how many.
+pub(crate) async fn number(connection: &mut Connection) -> Result<(i64, u64), StoreError> {
     let mut transaction = connection.begin().await?;
     // Whoever numbers holds the counter until the end, so that numbers are seen in their order.
     let lock = engine::query("UPDATE counters SET value = value WHERE name = 'session_events'");
     lock.execute(&mut transaction).await?;
     let number = engine::query(
         "UPDATE session_events SET sequence = (SELECT value FROM counters WHERE name = 'session_events') + fresh.place \
-         FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY at, id) AS place FROM session_events WHERE sequence IS NULL \
-         ORDER BY at, id LIMIT $1) AS fresh WHERE session_events.id = fresh.id",
+         FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY at, id) AS place FROM \
+         (SELECT id, at FROM session_events WHERE COALESCE(sequence, 0) = 0 ORDER BY at, id LIMIT $1) AS first) AS fresh \
+         WHERE session_events.id = fresh.id",
     );
-    let numbered = number.bind(AT_ONCE).execute(&mut transaction).await?;
+    let numbered = number.bind(AT_ONCE.cast_signed()).execute(&mut transaction).await?;
     let count = engine::query_scalar("UPDATE counters SET value = value + $1 WHERE name = 'session_events' RETURNING value");
-    let count = count.bind(i64::try_from(numbered).unwrap_or(i64::MAX));
+    let count = count.bind(numbered.cast_signed());
     let newest = count.fetch_one(&mut transaction).await?;
     transaction.commit().await?;
-    Ok(newest)
+    Ok((newest, numbered))
 }
 
 pub(crate) async fn list(connection: &mut Connection, after: i64, limit: u32) -> Result<Vec<SessionEvent>, StoreError> {

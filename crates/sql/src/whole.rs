@@ -529,11 +529,8 @@ fn make_private(path: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-
-    use sqlx::migrate::Migrator;
-
     use super::*;
+    use crate::migrations;
 
     /// A backup is checked by the columns that it has, whichever those are, before it gets the ones that it lacks.
     #[tokio::test]
@@ -542,9 +539,7 @@ mod tests {
         let path = folder.path().join("backup");
         std::fs::File::create(&path).unwrap();
         let mut old = Whole::scratch(&path).await.unwrap();
-        let first: Vec<_> = open::MIGRATIONS.iter().filter(|migration| migration.version == 1).cloned().collect();
-        let migrator = Migrator { migrations: Cow::Owned(first), ..Migrator::DEFAULT };
-        old.connection.migrate(&migrator).await.unwrap();
+        old.connection.migrate(&migrations::up_to(1)).await.unwrap();
         let device = "INSERT INTO devices (serial, guid, kind, registered_at) VALUES ('s', 'g', 'k', 1)";
         old.run(device).await.unwrap();
         let columns = ["serial", "guid", "kind", "app_version", "registered_at"].map(str::to_owned).to_vec();

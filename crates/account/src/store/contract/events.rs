@@ -97,7 +97,7 @@ pub async fn holders(store: AnyStore) {
 async fn events(store: &AnyStore) -> Vec<SessionEvent> {
     let newest = store.number_events().await.unwrap();
     assert_eq!(store.numbered_events().await.unwrap(), Some(newest), "nothing more has happened");
-    let events = store.session_events(0, 1000).await.unwrap();
+    let events = store.session_events(0, 10_000).await.unwrap();
     let first = events.first().map_or(newest + 1, |first| first.sequence);
     assert!(events.iter().map(|event| event.sequence).eq(first..=newest), "one after another, without a gap");
     events
@@ -325,6 +325,37 @@ pub async fn old_events_are_forgotten(store: AnyStore) {
     store.forget(&forget(NOW, NOW, later(5))).await.unwrap();
     let left: Vec<_> = store.session_events(0, 10).await.unwrap().into_iter().map(|event| event.sequence).collect();
     assert_eq!(left, [6]);
+}
+
+/// However much there is, all of it is numbered, and all of it goes.
+pub async fn much_is_forgotten(store: AnyStore) {
+    const MUCH: usize = 2100;
+    let anna = registered(&store, &["anna"]).await;
+    let one = at_application("one");
+    let keep = Duration::from_secs(1);
+    let mut tasks = JoinSet::new();
+    for number in 0..MUCH {
+        let (store, anna, one) = (Arc::clone(&store), anna.clone(), one.clone());
+        tasks.spawn(async move {
+            let session = log_in(&store, &anna, at_device(&number.to_string())).await.session;
+            assert!(store.end_session(&session.id, EndReason::LoggedOut, NOW).await.unwrap());
+            assert!(store.remember_nonce(&one, &number.to_string(), NOW, keep).await.unwrap());
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    let everything = AuditQuery::default();
+    assert_eq!(events(&store).await.len(), MUCH);
+    assert_eq!(store.audit(&everything, page(None, 10_000)).await.unwrap().len(), MUCH);
+
+    store.forget(&Forget { audit: later(9), ..forget(later(9), NOW, later(9)) }).await.unwrap();
+    assert_eq!(events(&store).await, []);
+    assert!(store.audit(&everything, page(None, 1)).await.unwrap().is_empty());
+    for number in 0..MUCH {
+        // Whatever is left refuses itself at the time at which it came.
+        assert!(store.remember_nonce(&one, &number.to_string(), NOW, keep).await.unwrap());
+    }
 }
 
 /// Sessions end in many ways at the same time while somebody numbers: each end is told once, in an order without gaps.
