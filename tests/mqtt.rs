@@ -143,8 +143,9 @@ impl RabbitMq {
 
 impl Drop for RabbitMq {
     fn drop(&mut self) {
+        // What it would write down in six seconds goes with its folder.
         if let Some(pid) = self.pid() {
-            kill_process(pid, Signal::TERM).ok();
+            kill_process(pid, Signal::KILL).ok();
         }
         drop(self.script.wait());
         // Erlang's port mapper outlives whoever started it.

@@ -404,6 +404,13 @@ async fn a_follower_goes_on_where_it_was() {
     let missed = events.next().await;
     assert_eq!((missed.name.as_str(), &missed.id), ("missed", &ids[200]));
     assert_eq!(events.next().await.id, ids[201]);
+    // What is forgotten while somebody reads need not be the oldest.
+    server.change_database(&format!("DELETE FROM session_events WHERE sequence = {}", ids[202])).await;
+    let mut events = guard.follow(Some(&ids[200])).await;
+    assert_eq!(events.next().await.id, ids[201]);
+    let missed = events.next().await;
+    assert_eq!((missed.name.as_str(), &missed.id), ("missed", &ids[202]));
+    assert_eq!(events.next().await.id, ids[203]);
     let last = ids.last().unwrap();
     for foreign in ["9000000000", "-1"] {
         let mut events = guard.follow(Some(foreign)).await;

@@ -32,6 +32,7 @@ mod refresh;
 mod region;
 mod register;
 mod resource_server;
+mod retention;
 mod sealed_stream;
 mod session;
 mod session_event;

@@ -6,17 +6,11 @@ use std::time::Duration;
 use crate::account::ObjectId;
 use crate::core::Core;
 use crate::message::{Address, DeliveryError, Message, Notice, Queued};
-use crate::store::{Forget, Page, StoreError};
+use crate::store::{Page, StoreError};
 use crate::time::Timestamp;
 
 /// How long whoever tries a message has it to itself. Longer than any delivery may take; after a crash the message is tried again.
 const LEASE: Duration = Duration::from_mins(2);
-
-/// How long a message is shown to the operator after it was given up.
-const KEEP: Duration = Duration::from_hours(30 * 24);
-
-/// For how long is kept what became of sessions: longer than anybody who follows it is away.
-const KEEP_EVENTS: Duration = Duration::from_hours(24);
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_hours(1);
@@ -98,8 +92,6 @@ impl Core {
     pub async fn deliver_next(&self) -> Result<Delivery, StoreError> {
         let now = self.clock.now();
         let Some(queued) = self.store.claim_message(now, now.plus(LEASE)).await? else {
-            let audit = now.minus(self.settings.audit_keep);
-            self.store.forget(&Forget { now, old: now.minus(KEEP), events: now.minus(KEEP_EVENTS), audit }).await?;
             return Ok(Delivery::Idle(self.store.next_message_due().await?));
         };
         // There may be more, for others to work off meanwhile.

@@ -523,7 +523,8 @@ pub trait Store: Send + Sync {
     async fn next_message_due(&self) -> Result<Option<Timestamp>, StoreError>;
     /// Lists messages by id.
     async fn messages(&self, page: Page<ObjectId>) -> Result<Vec<Queued>, StoreError>;
-    /// Forgets what is of no more use, and gives up messages that are.
+    /// Forgets what is of no more use, and gives up messages that are: in parts, between which others have their turn. When one of them
+    /// fails, those before it have gone all the same.
     async fn forget(&self, before: &Forget) -> Result<(), StoreError>;
 
     /// Adds entries to the audit trail.

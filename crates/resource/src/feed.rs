@@ -149,15 +149,18 @@ impl Follower {
         let newest = self.seen.borrow().newest;
         if self.read.is_empty() && newest > self.cursor {
             self.read = self.core.session_events(self.cursor, AT_ONCE).await?.into();
-            // Numbers follow one another: what is not there was forgotten.
-            let first = self.read.front().map_or(newest + 1, |first| first.sequence);
-            if first > self.cursor + 1 {
-                self.cursor = first - 1;
-                return Ok(Some(News::Missed(self.cursor)));
+            if self.read.is_empty() {
+                self.cursor = newest;
+                return Ok(Some(News::Missed(newest)));
             }
         }
-        let event = self.read.pop_front();
-        self.cursor = event.as_ref().map_or(self.cursor, |event| event.sequence);
-        Ok(event.map(News::Event))
+        let Some(event) = self.read.front() else { return Ok(None) };
+        // Numbers follow one another: what is not there was forgotten.
+        if event.sequence > self.cursor + 1 {
+            self.cursor = event.sequence - 1;
+            return Ok(Some(News::Missed(self.cursor)));
+        }
+        self.cursor = event.sequence;
+        Ok(self.read.pop_front().map(News::Event))
     }
 }

@@ -10,6 +10,7 @@ use notify::Outbox;
 use resource::{Feed, Keeper};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::MissedTickBehavior;
 use wire::Naming;
 
 use crate::addresses::Addresses;
@@ -35,6 +36,9 @@ const SHORTEST_IDLE: Duration = Duration::from_millis(50);
 
 /// How long the server waits at its end until RabbitMQ was told which sessions ended last.
 const LAST_WORDS: Duration = Duration::from_secs(10);
+
+/// How often it is looked for what is of no more use.
+const FORGETTING: Duration = Duration::from_mins(1);
 
 /// How long refusals are gathered before they are written together.
 const GATHERING: Duration = Duration::from_millis(500);
@@ -125,6 +129,7 @@ impl Server {
         let mut tasks = start_couriers(&open);
         tasks.spawn(Arc::clone(&feed).run());
         tasks.spawn(write_waiting(Arc::clone(&open.core)));
+        tasks.spawn(forget_old(Arc::clone(&open.core)));
         tasks.spawn(keys::follow(open.key_folder.clone(), Arc::clone(&open.core), Arc::clone(&open.keys), open.store.clone()));
         let keeper = keeper(&open.core, &feed, &config)?.map(|keeper| tokio::spawn(keeper.run()));
         let operator = admin::router(open.operator(&config));
@@ -237,6 +242,18 @@ async fn write_waiting(core: Arc<Core>) {
                 tracing::error!(%error, "the audit trail lacks refusals");
                 tokio::time::sleep(SHORTEST_IDLE).await;
             }
+        }
+    }
+}
+
+/// Forgets what is of no more use.
+async fn forget_old(core: Arc<Core>) {
+    let mut every = tokio::time::interval(FORGETTING);
+    every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        every.tick().await;
+        if let Err(error) = core.forget_old().await {
+            tracing::error!(%error, "cannot forget what is of no more use");
         }
     }
 }

@@ -5,12 +5,12 @@ use account::{StoreError, Timestamp};
 
 use crate::engine::{self, Connection};
 
-/// How many rows go at once. A login waits for them, and does so twice.
-pub(crate) const AT_ONCE: u64 = 200;
+/// How many rows go at once. A login waits for them, and does so twice; a group of refreshes leaves half as many.
+pub(crate) const AT_ONCE: u64 = 1000;
 
 /// Rows of a table, told apart by its primary key, that are of no more use once a time has come.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Useless {
+pub(crate) struct Old {
     table: &'static str,
     key: &'static str,
     condition: &'static str,
@@ -19,7 +19,7 @@ pub(crate) struct Useless {
 
 /// All that is of no more use. Whatever happened to sessions must have its number by now: by that, whoever follows sees that something
 /// is gone.
-pub(crate) fn useless(before: &Forget) -> [Useless; 10] {
+pub(crate) fn old(before: &Forget) -> [Old; 10] {
     let Forget { now, old, events, audit } = *before;
     [
         ("nonces", "audience_kind, audience, nonce", "expires_at < $1", now),
@@ -33,22 +33,14 @@ pub(crate) fn useless(before: &Forget) -> [Useless; 10] {
         ("session_events", "id", "at <= $1 AND sequence IS NOT NULL", events),
         ("audit", "id", "at <= $1", audit),
     ]
-    .map(|(table, key, condition, time)| Useless { table, key, condition, time })
+    .map(|(table, key, condition, time)| Old { table, key, condition, time })
 }
 
 /// Forgets no more than [`AT_ONCE`] rows, and says how many.
-pub(crate) async fn some(connection: &mut Connection, useless: Useless) -> Result<u64, StoreError> {
-    let Useless { table, key, condition, time } = useless;
+pub(crate) async fn part(connection: &mut Connection, old: Old) -> Result<u64, StoreError> {
+    let Old { table, key, condition, time } = old;
     // The condition once more: on PostgreSQL, a row may have become of use again meanwhile.
     let some = format!("SELECT {key} FROM {table} WHERE {condition} LIMIT {AT_ONCE}");
     let delete = format!("DELETE FROM {table} WHERE ({key}) IN ({some}) AND {condition}");
     Ok(engine::query(delete).bind(time.0).execute(connection).await?)
-}
-
-/// Gives up messages that would come too late.
-pub(crate) async fn give_up(connection: &mut Connection, now: Timestamp) -> Result<(), StoreError> {
-    let give_up = "UPDATE messages SET due_at = NULL, last_error = COALESCE(last_error, 'out of time') \
-                   WHERE expires_at <= $1 AND due_at IS NOT NULL";
-    engine::query(give_up).bind(now.0).execute(connection).await?;
-    Ok(())
 }

@@ -621,13 +621,13 @@ impl Store for SqlStore {
 
     async fn forget(&self, before: &Forget) -> Result<(), StoreError> {
         let now = before.now;
-        on!(self.write changing Nothing, connection => forget::give_up(connection, now))?;
+        // In between, others have their turn. Until nothing is left, for another node may have taken a part of what this one meant to.
+        while on!(self.write changing Nothing, connection => messages::give_up(connection, now, forget::AT_ONCE))? > 0 {}
         if self.numbered_events().await?.is_none() {
             self.number_events().await?;
         }
-        for useless in forget::useless(before) {
-            // In between, others have their turn.
-            while on!(self.write changing Nothing, connection => forget::some(connection, useless))? == forget::AT_ONCE {}
+        for old in forget::old(before) {
+            while on!(self.write changing Nothing, connection => forget::part(connection, old))? > 0 {}
         }
         Ok(())
     }

@@ -32,6 +32,15 @@ pub(crate) async fn put(connection: &mut Connection, message: &Queued) -> Result
         .map(drop)
 }
 
+/// Gives up messages that would come too late, no more than `most`, and says how many.
+pub(crate) async fn give_up(connection: &mut Connection, now: Timestamp, most: u64) -> Result<u64, StoreError> {
+    let late = format!("SELECT id FROM messages WHERE expires_at <= $1 AND due_at IS NOT NULL LIMIT {most}");
+    let give_up = format!(
+        "UPDATE messages SET due_at = NULL, last_error = COALESCE(last_error, 'out of time') WHERE id IN ({late}) AND due_at IS NOT NULL"
+    );
+    Ok(engine::query(give_up).bind(now.0).execute(connection).await?)
+}
+
 pub(crate) async fn claim(connection: &mut Connection, now: Timestamp, until: Timestamp) -> Result<Option<Queued>, StoreError> {
     // The outer conditions again: whoever waited for the row finds it claimed.
     let update = engine::query(concat!(

@@ -9,6 +9,12 @@ use crate::sessions;
 /// How many events are numbered at once. Whoever writes waits meanwhile.
 pub(crate) const AT_ONCE: u64 = 1000;
 
+/// Numbers some events, as many as $1. That they have none is said as their index says it: otherwise, SQLite takes another one.
+const NUMBER: &str = "UPDATE session_events SET sequence = (SELECT value FROM counters WHERE name = 'session_events') + fresh.place \
+    FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY at, id) AS place FROM \
+    (SELECT id, at FROM session_events WHERE COALESCE(sequence, 0) = 0 ORDER BY at, id LIMIT $1) AS first) AS fresh \
+    WHERE session_events.id = fresh.id";
+
 /// Some sessions.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Which<'a> {
@@ -115,12 +121,7 @@ pub(crate) async fn number(connection: &mut Connection) -> Result<(i64, u64), St
     // Whoever numbers holds the counter until the end, so that numbers are seen in their order.
     let lock = engine::query("UPDATE counters SET value = value WHERE name = 'session_events'");
     lock.execute(&mut transaction).await?;
-    let number = engine::query(
-        "UPDATE session_events SET sequence = (SELECT value FROM counters WHERE name = 'session_events') + fresh.place \
-         FROM (SELECT id, ROW_NUMBER() OVER (ORDER BY at, id) AS place FROM \
-         (SELECT id, at FROM session_events WHERE COALESCE(sequence, 0) = 0 ORDER BY at, id LIMIT $1) AS first) AS fresh \
-         WHERE session_events.id = fresh.id",
-    );
+    let number = engine::query(NUMBER);
     let numbered = number.bind(AT_ONCE.cast_signed()).execute(&mut transaction).await?;
     let count = engine::query_scalar("UPDATE counters SET value = value + $1 WHERE name = 'session_events' RETURNING value");
     let count = count.bind(numbered.cast_signed());
@@ -166,4 +167,23 @@ fn read(row: &Record) -> Result<SessionEvent, StoreError> {
         apikey: row.parse("apikey")?,
         audience: sessions::read_audience(&row)?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::Access;
+    use crate::open::migrate;
+    use crate::sqlite::{WRITING, connect};
+
+    /// Otherwise, whoever numbers some looks at all that have no number.
+    #[tokio::test]
+    async fn events_without_a_number_have_an_index() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let mut store = connect(&folder.path().join("hearthgate.db"), Access::Make, WRITING).await.unwrap();
+        migrate(&mut store, "here").await.unwrap();
+        let plan = engine::query(format!("EXPLAIN QUERY PLAN {NUMBER}")).bind(1).fetch_all(&mut store).await.unwrap();
+        let steps: Vec<String> = plan.iter().map(|row| Row { table: "plan", row }.get("detail").unwrap()).collect();
+        assert!(steps.iter().any(|step| step.ends_with("USING INDEX session_events_unnumbered")), "{steps:?}");
+    }
 }

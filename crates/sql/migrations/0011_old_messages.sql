@@ -1,0 +1,1 @@
+CREATE INDEX messages_expires_at ON messages (expires_at);

@@ -1,0 +1,1 @@
+CREATE INDEX addressees_sent_at ON addressees (sent_at);
