@@ -1,5 +1,7 @@
 //! The audit trail.
 
+use std::future::ready;
+
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -8,6 +10,7 @@ use crate::support::calls::{APPID, CUBE, TOUCH, md5};
 use crate::support::panel::Panel;
 use crate::support::server::{operate, refuse};
 use crate::support::{Ewelink, Server};
+use crate::watching::until;
 
 const PASSWORD: &str = "correct horse battery";
 const EMAIL: &str = "anna@example.com";
@@ -154,4 +157,17 @@ async fn a_flood_is_a_few_entries() {
     let times: u64 = trail.iter().map(|entry| entry["times"].as_u64().unwrap()).sum();
     assert_eq!(times, 200);
     assert!(trail.len() < 100, "{} entries", trail.len());
+}
+
+/// Whoever serves forgets: when it starts, and once a minute from then on.
+#[tokio::test]
+async fn what_is_old_goes() {
+    let server = Server::dev();
+    let old = server.create_account(&["--email", "old@example.com"], PASSWORD)["account"].clone();
+    server.create_account(&["--email", EMAIL], PASSWORD);
+    server.change_database(&format!("UPDATE audit SET at = 1 WHERE account = {old}")).await;
+    let server = Server::dev_in(server.stop(), &[]);
+    let made = |email: &str| listed(&server.operate(&["audit", "list", "--account", email])).len();
+    until(|| ready(made("old@example.com")), |entries| *entries == 0).await;
+    assert_eq!(made(EMAIL), 1);
 }
