@@ -69,10 +69,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
 
 /// Breaks off what a signal ends, so that nothing unfinished is left behind.
 async fn unless_told(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let mut terminate = signal(SignalKind::terminate()).context(|| "cannot listen for signals".to_owned())?;
+    // Before there is anything to be left behind.
+    let listen = |kind| signal(kind).context(|| "cannot listen for signals".to_owned());
+    let (mut terminate, mut interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
     tokio::select! {
         done = work => done,
-        _ = tokio::signal::ctrl_c() => Err("interrupted".into()),
+        _ = interrupt.recv() => Err("interrupted".into()),
         _ = terminate.recv() => Err("interrupted".into()),
     }
 }
