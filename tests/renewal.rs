@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use account::{
@@ -32,6 +33,8 @@ struct State {
     busy: AtomicBool,
     /// While it is, there is no place at all.
     full: AtomicBool,
+    /// How many may be on their way to a place, if that is bounded.
+    room: Mutex<Option<usize>>,
     /// What happens while the next password is compared.
     meanwhile: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
 }
@@ -56,12 +59,13 @@ impl PasswordHasher for Busy {
         self.hasher.check(verifier)
     }
 
-    fn wait(&self) -> Result<Duration, HashError> {
-        if self.state.full.load(Ordering::SeqCst) {
+    fn wait(&self, coming: usize) -> Result<Duration, HashError> {
+        let no_room = self.state.room.lock().unwrap().is_some_and(|room| coming >= room);
+        if no_room || self.state.full.load(Ordering::SeqCst) {
             return Err(OVERLOADED);
         }
         // Somebody else is always before.
-        Ok(self.hasher.wait()? + Duration::from_secs(1))
+        Ok(self.hasher.wait(coming)? + Duration::from_secs(1))
     }
 
     fn reserve(&self) -> Result<Place, HashError> {
@@ -99,8 +103,13 @@ async fn log_in(world: &ByHand, text: &str) -> Result<(), LoginError> {
 }
 
 async fn log_in_once(world: &ByHand, text: &str, nonce: Option<&str>) -> Result<(), LoginError> {
-    let address = [127, 0, 0, 1].into();
-    let login = Login {
+    world.core.login(&login_from(world, 1, text, nonce).await).await.map(drop)
+}
+
+/// From the loopback address that ends so.
+async fn login_from(world: &ByHand, last: u8, text: &str, nonce: Option<&str>) -> Login {
+    let address = [127, 0, 0, last].into();
+    Login {
         identifier: EMAIL.parse().unwrap(),
         credential: Credential::Password(password(text).into()),
         caller: Caller::Application(world.authenticated(APP).await.unwrap()),
@@ -110,8 +119,7 @@ async fn log_in_once(world: &ByHand, text: &str, nonce: Option<&str>) -> Result<
         origin: Origin { address, request: "test".into() },
         nonce: nonce.map(|nonce| (nonce.to_owned(), Duration::from_mins(10))),
         what: "login".into(),
-    };
-    world.core.login(&login).await.map(drop)
+    }
 }
 
 /// Whoever knows the password gets in, also when there is no time to renew its verifier; which is done at the next login.
@@ -147,6 +155,30 @@ async fn whoever_cannot_be_served_may_send_the_same_again() {
     state.full.store(false, Ordering::SeqCst);
     log_in_once(&world, PASSWORD, Some("nonce")).await.unwrap();
     assert!(matches!(log_in_once(&world, PASSWORD, Some("nonce")).await, Err(LoginError::Replayed)));
+    store.close().await;
+}
+
+/// Whoever has come in counts before there is a place for them; else many who come at once would all find that there is time, and hear
+/// that there is none when they have been looked up and their nonces are spent. Those behind one address count once.
+#[tokio::test]
+async fn who_is_on_the_way_to_a_place_counts() {
+    let folder = TempDir::new().unwrap();
+    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+    let state = Arc::<State>::default();
+    let world = world(&store, &state).await;
+    *state.room.lock().unwrap() = Some(2);
+    let from = async |last| login_from(&world, last, PASSWORD, Some(&format!("nonce {last}"))).await;
+    let [one, another, neighbour] = [from(1).await, Login { nonce: None, ..from(1).await }, from(2).await];
+    let mut coming: Vec<_> = [&one, &another, &neighbour].map(|login| Box::pin(world.core.login(login))).into();
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(coming.iter_mut().all(|login| login.as_mut().poll(&mut context).is_pending()));
+    let late = from(3).await;
+    let turned_away = world.core.login(&late).await;
+    assert!(matches!(turned_away, Err(LoginError::Hash(HashError::Overloaded { .. }))), "{turned_away:?}");
+    for login in coming {
+        login.await.unwrap();
+    }
+    world.core.login(&late).await.unwrap();
     store.close().await;
 }
 

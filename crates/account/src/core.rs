@@ -14,6 +14,7 @@ use crate::message::Notifier;
 use crate::random::Rng;
 use crate::region::Region;
 use crate::session::Audience;
+use crate::share::Inside;
 use crate::store::{Store, StoreError};
 use crate::throttle::Rules;
 use crate::time::Clock;
@@ -33,6 +34,8 @@ pub struct Core {
     pub(crate) turns: Arc<Turns>,
     /// Who waits for another hash of the same source on this node.
     pub(crate) shares: Arc<Turns>,
+    /// Who is logging in on this node.
+    pub(crate) inside: Arc<Inside>,
     /// What this node puts into the audit trail.
     pub(crate) trail: Trail,
 }
@@ -115,8 +118,8 @@ impl Core {
     #[must_use]
     pub fn new(ports: Ports, settings: Settings, keys: Arc<Keys>) -> Self {
         let Ports { store, hasher, clock, rng, notifier, directory } = ports;
-        let (turns, shares) = Default::default();
-        Self { store, hasher, clock, rng, notifier, directory, settings, keys, turns, shares, trail: Trail::default() }
+        let (turns, shares, inside) = Default::default();
+        Self { store, hasher, clock, rng, notifier, directory, settings, keys, turns, shares, inside, trail: Trail::default() }
     }
 
     /// The clock that decides.

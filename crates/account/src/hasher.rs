@@ -30,11 +30,11 @@ pub trait PasswordHasher: Send + Sync {
     /// [`HashError::Broken`], with what is wrong with it.
     fn check(&self, verifier: &Verifier) -> Result<(), HashError>;
 
-    /// How long the next password is expected to wait.
+    /// How long the next password is expected to wait, where `coming` others may come first who have no place yet, or have one already.
     ///
     /// # Errors
     /// [`HashError::Overloaded`], when that is too long.
-    fn wait(&self) -> Result<Duration, HashError>;
+    fn wait(&self, coming: usize) -> Result<Duration, HashError>;
 
     /// Takes a place in the queue, behind all that were taken before.
     ///

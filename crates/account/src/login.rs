@@ -270,10 +270,11 @@ impl Core {
     /// # Errors
     /// [`LoginError`], the first that applies.
     pub async fn login(&self, login: &Login) -> Result<LoggedIn, LoginError> {
-        if let Credential::Password(_) = login.credential {
-            // Nothing is looked up for whoever cannot be served.
-            self.can_hash(&login.origin)?;
-        }
+        // Nothing is looked up for whoever cannot be served.
+        let _entered = match login.credential {
+            Credential::Password(_) => Some(self.enter(&login.origin)?),
+            Credential::Code(_) => None,
+        };
         let device = self.admit(&login.caller).await?;
         let mut account = self.locate(login).await?;
         self.refuse_replay(login).await?;

@@ -3,11 +3,13 @@
 //! Whoever guesses stands in the line of a lane first (`throttle.rs`) and comes here one from each, as do newcomers; so that behind one
 //! address, too, whoever floods has one place before others.
 
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::core::Core;
 use crate::hasher::HashError;
-use crate::origin::Origin;
+use crate::origin::{Origin, Source};
 use crate::password::{PasswordDigest, Verifier};
 use crate::throttle::Lane;
 use crate::turns::{NoTurn, Turn};
@@ -21,6 +23,46 @@ impl From<NoTurn> for HashError {
     }
 }
 
+/// The sources from which somebody is logging in, and how many from each.
+#[derive(Debug, Default)]
+pub(crate) struct Inside(Mutex<HashMap<Source, usize>>);
+
+/// Somebody who is logging in, until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Entered {
+    inside: Arc<Inside>,
+    source: Source,
+}
+
+impl Inside {
+    fn enter(self: &Arc<Self>, source: Source) -> Entered {
+        *self.sources().entry(source).or_default() += 1;
+        Entered { inside: Arc::clone(self), source }
+    }
+
+    /// How many sources there are. Each has one hash at a time, however many log in from there.
+    fn count(&self) -> usize {
+        self.sources().len()
+    }
+
+    fn sources(&self) -> MutexGuard<'_, HashMap<Source, usize>> {
+        // Nothing that holds it can panic in the middle of a change.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        let mut sources = self.inside.sources();
+        if let Some(count) = sources.get_mut(&self.source) {
+            *count -= 1;
+            if *count == 0 {
+                sources.remove(&self.source);
+            }
+        }
+    }
+}
+
 impl Core {
     /// Whether a hash for whoever comes from there would be made in time, as things stand. This is cheap: to be asked before anything
     /// is looked up, so that those for whom there is no time take none from the others.
@@ -28,8 +70,18 @@ impl Core {
     /// # Errors
     /// [`HashError::Overloaded`].
     pub fn can_hash(&self, origin: &Origin) -> Result<(), HashError> {
-        let left = self.settings.longest_wait.saturating_sub(self.hasher.wait()?);
+        let left = self.settings.longest_wait.saturating_sub(self.hasher.wait(self.inside.count())?);
         Ok(self.shares.would_wait(Lane::of_source(origin.source()).as_str(), left)?)
+    }
+
+    /// Lets somebody in who logs in from there. Who is inside counts before there is a place in the queue as well: when many come at
+    /// once, those for whom there will be no time hear of it at once, and not when everything has been looked up for all of them.
+    ///
+    /// # Errors
+    /// [`HashError::Overloaded`].
+    pub(crate) fn enter(&self, origin: &Origin) -> Result<Entered, HashError> {
+        self.can_hash(origin)?;
+        Ok(self.inside.enter(origin.source()))
     }
 
     /// Waits until no other hash for the same source is under way. What is left of the longest wait is counted from `begun`.
@@ -37,7 +89,7 @@ impl Core {
     /// # Errors
     /// [`HashError::Overloaded`].
     pub(crate) async fn share(&self, source: &Lane, begun: Instant) -> Result<Turn, HashError> {
-        let left = self.settings.longest_wait.saturating_sub(begun.elapsed() + self.hasher.wait()?);
+        let left = self.settings.longest_wait.saturating_sub(begun.elapsed() + self.hasher.wait(0)?);
         Ok(self.shares.wait(source.as_str(), left).await?)
     }
 
@@ -49,5 +101,22 @@ impl Core {
         let _turn = self.share(&Lane::of_source(origin.source()), Instant::now()).await?;
         #[expect(clippy::disallowed_methods, reason = "in the source's turn")]
         self.hasher.hash(password).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_source_counts_once_as_long_as_anybody_from_there_is_inside() {
+        let inside = Arc::<Inside>::default();
+        let enter = |last: u8| inside.enter(Source::of([192, 0, 2, last].into()));
+        let (first, second, other) = (enter(1), enter(1), enter(2));
+        assert_eq!(inside.count(), 2);
+        drop(first);
+        assert_eq!(inside.count(), 2);
+        drop((second, other));
+        assert_eq!(inside.count(), 0);
     }
 }

@@ -452,7 +452,7 @@ impl Core {
         verifier: Option<&Verifier>,
     ) -> Result<(Verdict, Permit), GuessError> {
         // Whoever would wait for too long in all is sent away before anything is written, and has a place in the queue before that is.
-        let (begun, hashing) = (Instant::now(), self.hasher.wait()?);
+        let (begun, hashing) = (Instant::now(), self.hasher.wait(0)?);
         let turn = self.turn(&guess, self.settings.longest_wait.saturating_sub(hashing)).await?;
         let _share = self.share(&guess.source, begun).await?;
         let place = self.hasher.reserve()?;

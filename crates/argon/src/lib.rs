@@ -96,8 +96,8 @@ impl PasswordHasher for Hasher {
         }
     }
 
-    fn wait(&self) -> Result<Duration, HashError> {
-        self.queue.wait()
+    fn wait(&self, coming: usize) -> Result<Duration, HashError> {
+        self.queue.wait(coming)
     }
 
     fn reserve(&self) -> Result<Place, HashError> {

@@ -65,9 +65,10 @@ impl<M: Default + 'static> Queue<M> {
         Self { sender, waiting: Arc::default(), threads, max_wait, mean }
     }
 
-    /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`.
-    pub fn wait(&self) -> Result<Duration, HashError> {
-        self.bearable(self.waiting.load(Ordering::Relaxed))
+    /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`. Places may be fewer than those who are
+    /// `coming`.
+    pub fn wait(&self, coming: usize) -> Result<Duration, HashError> {
+        self.bearable(self.waiting.load(Ordering::Relaxed).max(coming))
     }
 
     /// Takes a place, unless it is to be waited there for longer than `max_wait`.
@@ -186,10 +187,12 @@ mod tests {
         let (queue, release, holder) = busy(Duration::from_secs(2)).await;
         let waiting: Vec<_> = (0..3).map(|_| queue.reserve().unwrap()).collect();
         let after_3s = |refused: &HashError| refused.retry_after() == Some(Duration::from_secs(3));
-        assert!(queue.wait().is_err_and(|refused| after_3s(&refused)));
+        assert!(queue.wait(0).is_err_and(|refused| after_3s(&refused)));
         assert!(queue.reserve().is_err_and(|refused| after_3s(&refused)));
         drop(waiting);
-        assert_eq!(queue.wait().unwrap(), Duration::ZERO, "and recovers");
+        assert_eq!(queue.wait(0).unwrap(), Duration::ZERO, "and recovers");
+        assert_eq!(queue.wait(2).unwrap(), Duration::from_secs(2), "places are held for those who come");
+        assert!(queue.wait(3).is_err_and(|refused| after_3s(&refused)));
         drop(release);
         holder.await.unwrap();
     }
