@@ -68,7 +68,7 @@ impl PasswordHasher for Busy {
         Ok(self.hasher.wait(coming)? + Duration::from_secs(1))
     }
 
-    fn reserve(&self) -> Result<Place, HashError> {
+    fn reserve(&self) -> Place {
         self.hasher.reserve()
     }
 

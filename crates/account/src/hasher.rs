@@ -36,11 +36,8 @@ pub trait PasswordHasher: Send + Sync {
     /// [`HashError::Overloaded`], when that is too long.
     fn wait(&self, coming: usize) -> Result<Duration, HashError>;
 
-    /// Takes a place in the queue, behind all that were taken before.
-    ///
-    /// # Errors
-    /// [`HashError::Overloaded`].
-    fn reserve(&self) -> Result<Place, HashError>;
+    /// Takes a place in the queue, behind all that were taken before. It is for the caller to ask [`PasswordHasher::wait`] first.
+    fn reserve(&self) -> Place;
 
     /// The name of the pepper in `verifier`, which is its master key's fingerprint; `None` where no pepper is.
     fn pepper_of(&self, verifier: &Verifier) -> Option<PepperName>;
@@ -57,11 +54,11 @@ pub trait PasswordHasher: Send + Sync {
 pub struct Place(Arc<AtomicUsize>);
 
 impl Place {
-    /// Takes one more of the places that `taken` counts, and says how many are before it.
+    /// Takes one more of the places that `taken` counts.
     #[must_use]
-    pub fn take(taken: &Arc<AtomicUsize>) -> (Self, usize) {
-        let before = taken.fetch_add(1, Ordering::Relaxed);
-        (Self(Arc::clone(taken)), before)
+    pub fn take(taken: &Arc<AtomicUsize>) -> Self {
+        taken.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(taken))
     }
 }
 

@@ -16,6 +16,7 @@ use crate::origin::Origin;
 use crate::password::{Candidate, Verifier};
 use crate::region::Region;
 use crate::session::{Audience, Client, Opening, Session, Terms, Tokens};
+use crate::share::Entered;
 use crate::store::{LoginCommit, LoginDone, LoginOutcome, StoreError};
 use crate::throttle::{GuessError, Permit, Subject};
 use crate::time::Timestamp;
@@ -228,6 +229,12 @@ enum Proof {
     Code(ProvenCode),
 }
 
+/// What is to be proven, by whoever was let in for it.
+enum Claim<'a> {
+    Password(&'a Candidate, Entered),
+    Code(&'a str),
+}
+
 impl Proof {
     /// Whether it is one for the account as it is now.
     fn holds_for(&self, account: &Account) -> bool {
@@ -271,16 +278,16 @@ impl Core {
     /// [`LoginError`], the first that applies.
     pub async fn login(&self, login: &Login) -> Result<LoggedIn, LoginError> {
         // Nothing is looked up for whoever cannot be served.
-        let _entered = match login.credential {
-            Credential::Password(_) => Some(self.enter(&login.origin)?),
-            Credential::Code(_) => None,
+        let claim = match &login.credential {
+            Credential::Password(candidate) => Claim::Password(candidate, self.enter(&login.origin)?),
+            Credential::Code(code) => Claim::Code(code),
         };
         let device = self.admit(&login.caller).await?;
-        let mut account = self.locate(login).await?;
+        let mut account = self.locate(login, &claim).await?;
         self.refuse_replay(login).await?;
         for _ in 0..ATTEMPTS {
-            let proof = self.check_credential(login, &account).await?;
-            let concluded = self.conclude(login, device.as_ref(), account, &proof).await;
+            let proof = self.check(&claim, login, &account).await?;
+            let concluded = self.conclude(login, &claim, device.as_ref(), account, &proof).await;
             match (concluded, proof.permit()) {
                 (Ok(Concluded::LoggedIn(logged_in)), _) => return Ok(*logged_in),
                 (Ok(Concluded::OutOfDate(changed)), permit) => {
@@ -301,6 +308,7 @@ impl Core {
     async fn conclude(
         &self,
         login: &Login,
+        claim: &Claim<'_>,
         device: Option<&Device>,
         mut account: Account,
         proof: &Proof,
@@ -315,7 +323,7 @@ impl Core {
             }
             // What it was decided on has changed meanwhile: decide anew. The proof holds as long as the verifier does.
             self.check_caller(&login.caller).await?;
-            account = self.locate(login).await?;
+            account = self.locate(login, claim).await?;
         }
         Err(unsteady().into())
     }
@@ -349,15 +357,15 @@ impl Core {
         if now.is_some_and(|application| application.enabled) { Ok(()) } else { Err(LoginError::ApplicationDisabled) }
     }
 
-    async fn locate(&self, login: &Login) -> Result<Account, LoginError> {
+    async fn locate(&self, login: &Login, claim: &Claim<'_>) -> Result<Account, LoginError> {
         match self.whereabouts(&login.identifier, login.region.as_ref()).await? {
             Whereabouts::Here(account) => Ok(*account),
             Whereabouts::In(region) => Err(LoginError::OtherRegion(region)),
             Whereabouts::Nowhere => {
                 // An unknown account costs what a wrong password costs, and counts like one.
-                if let Credential::Password(candidate) = &login.credential {
+                if let Claim::Password(candidate, entered) = claim {
                     let guess = self.guess(Subject::Nobody(&login.identifier), &login.origin, login.caller.device());
-                    self.compare(guess, candidate, None).await?;
+                    self.compare(guess, candidate, None, entered).await?;
                 }
                 Err(if self.settings.uniform_errors { LoginError::AccountHidden } else { LoginError::AccountUnknown })
             }
@@ -370,20 +378,26 @@ impl Core {
         if new { Ok(()) } else { Err(LoginError::Replayed) }
     }
 
-    async fn check_credential(&self, login: &Login, account: &Account) -> Result<Proof, LoginError> {
-        match (&login.credential, Address::try_from(login.identifier.clone())) {
-            (Credential::Password(candidate), _) => self.check_password(candidate, account, login).await,
-            (Credential::Code(code), Ok(address)) => {
+    async fn check(&self, claim: &Claim<'_>, login: &Login, account: &Account) -> Result<Proof, LoginError> {
+        match (claim, Address::try_from(login.identifier.clone())) {
+            (Claim::Password(candidate, entered), _) => self.check_password(candidate, entered, account, login).await,
+            (Claim::Code(code), Ok(address)) => {
                 Ok(Proof::Code(self.check_code(Purpose::LogIn, &address, code, &login.origin).await?))
             }
-            (Credential::Code(_), Err(_)) => Err(LoginError::CodeWrong(CodeError::Wrong)),
+            (Claim::Code(_), Err(_)) => Err(LoginError::CodeWrong(CodeError::Wrong)),
         }
     }
 
-    async fn check_password(&self, candidate: &Candidate, account: &Account, login: &Login) -> Result<Proof, LoginError> {
+    async fn check_password(
+        &self,
+        candidate: &Candidate,
+        entered: &Entered,
+        account: &Account,
+        login: &Login,
+    ) -> Result<Proof, LoginError> {
         let verifier = account.verifier.clone();
         let guess = self.guess(Subject::Account(account), &login.origin, login.caller.device());
-        let (verdict, permit) = self.compare(guess, candidate, Some(&verifier)).await?;
+        let (verdict, permit) = self.compare(guess, candidate, Some(&verifier), entered).await?;
         let renewed = match verdict {
             Verdict::Wrong => return Err(LoginError::PasswordWrong),
             Verdict::Right => None,

@@ -209,6 +209,7 @@ impl Core {
         new: PasswordDigest,
         origin: &Origin,
     ) -> Result<Account, ChangeError> {
+        let entered = self.enter(origin)?;
         let mut verifier = None;
         for _ in 0..ATTEMPTS {
             let (account, session) = self.session(access).await?;
@@ -216,7 +217,7 @@ impl Core {
                 return Err(ChangeError::PasswordCommon);
             }
             let guess = self.guess_within(&account, &session.id, origin);
-            match self.compare(guess, old, Some(&account.verifier)).await? {
+            match self.compare(guess, old, Some(&account.verifier), &entered).await? {
                 (Verdict::Wrong, _) => return Err(ChangeError::PasswordWrong),
                 (_, permit) => self.was_right(&permit, false).await?,
             }

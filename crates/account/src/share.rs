@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::core::Core;
 use crate::hasher::HashError;
@@ -27,17 +27,19 @@ impl From<NoTurn> for HashError {
 #[derive(Debug, Default)]
 pub(crate) struct Inside(Mutex<HashMap<Source, usize>>);
 
-/// Somebody who is logging in, until it is dropped.
+/// Somebody who was let in to have a password compared, until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Entered {
     inside: Arc<Inside>,
     source: Source,
+    /// How long a hash was expected to wait then.
+    pub hashing: Duration,
 }
 
 impl Inside {
-    fn enter(self: &Arc<Self>, source: Source) -> Entered {
+    fn enter(self: &Arc<Self>, source: Source, hashing: Duration) -> Entered {
         *self.sources().entry(source).or_default() += 1;
-        Entered { inside: Arc::clone(self), source }
+        Entered { inside: Arc::clone(self), source, hashing }
     }
 
     /// How many sources there are. Each has one hash at a time, however many log in from there.
@@ -70,26 +72,31 @@ impl Core {
     /// # Errors
     /// [`HashError::Overloaded`].
     pub fn can_hash(&self, origin: &Origin) -> Result<(), HashError> {
-        let left = self.settings.longest_wait.saturating_sub(self.hasher.wait(self.inside.count())?);
-        Ok(self.shares.would_wait(Lane::of_source(origin.source()).as_str(), left)?)
+        self.expect(origin).map(drop)
     }
 
-    /// Lets somebody in who logs in from there. Who is inside counts before there is a place in the queue as well: when many come at
-    /// once, those for whom there will be no time hear of it at once, and not when everything has been looked up for all of them.
+    fn expect(&self, origin: &Origin) -> Result<Duration, HashError> {
+        let hashing = self.hasher.wait(self.inside.count())?;
+        let left = self.settings.longest_wait.saturating_sub(hashing);
+        self.shares.would_wait(Lane::of_source(origin.source()).as_str(), left)?;
+        Ok(hashing)
+    }
+
+    /// Lets somebody in whose password is to be compared. Whoever is inside has a place in the queue for sure, and counts before that is
+    /// taken: when many come at once, those for whom there will be no time hear of it here, and not when they were all looked up.
     ///
     /// # Errors
     /// [`HashError::Overloaded`].
     pub(crate) fn enter(&self, origin: &Origin) -> Result<Entered, HashError> {
-        self.can_hash(origin)?;
-        Ok(self.inside.enter(origin.source()))
+        let hashing = self.expect(origin)?;
+        Ok(self.inside.enter(origin.source(), hashing))
     }
 
-    /// Waits until no other hash for the same source is under way. What is left of the longest wait is counted from `begun`.
+    /// Waits until no other hash for the same source is under way, unless that takes longer than there is `left`.
     ///
     /// # Errors
     /// [`HashError::Overloaded`].
-    pub(crate) async fn share(&self, source: &Lane, begun: Instant) -> Result<Turn, HashError> {
-        let left = self.settings.longest_wait.saturating_sub(begun.elapsed() + self.hasher.wait(0)?);
+    pub(crate) async fn share(&self, source: &Lane, left: Duration) -> Result<Turn, HashError> {
         Ok(self.shares.wait(source.as_str(), left).await?)
     }
 
@@ -98,7 +105,8 @@ impl Core {
     /// # Errors
     /// [`HashError`].
     pub(crate) async fn hash_for(&self, origin: &Origin, password: PasswordDigest) -> Result<Verifier, HashError> {
-        let _turn = self.share(&Lane::of_source(origin.source()), Instant::now()).await?;
+        let left = self.settings.longest_wait.saturating_sub(self.hasher.wait(0)?);
+        let _turn = self.share(&Lane::of_source(origin.source()), left).await?;
         #[expect(clippy::disallowed_methods, reason = "in the source's turn")]
         self.hasher.hash(password).await
     }
@@ -111,7 +119,7 @@ mod tests {
     #[test]
     fn each_source_counts_once_as_long_as_anybody_from_there_is_inside() {
         let inside = Arc::<Inside>::default();
-        let enter = |last: u8| inside.enter(Source::of([192, 0, 2, last].into()));
+        let enter = |last: u8| inside.enter(Source::of([192, 0, 2, last].into()), Duration::ZERO);
         let (first, second, other) = (enter(1), enter(1), enter(2));
         assert_eq!(inside.count(), 2);
         drop(first);

@@ -18,6 +18,7 @@ use crate::master_key::MasterKey;
 use crate::operator::OperatorError;
 use crate::origin::{Origin, Source};
 use crate::password::{Candidate, Verifier};
+use crate::share::Entered;
 use crate::store::{Page, StoreError};
 use crate::text::{Malformed, plain};
 use crate::time::Timestamp;
@@ -450,12 +451,13 @@ impl Core {
         guess: Guess,
         candidate: &Candidate,
         verifier: Option<&Verifier>,
+        entered: &Entered,
     ) -> Result<(Verdict, Permit), GuessError> {
         // Whoever would wait for too long in all is sent away before anything is written, and has a place in the queue before that is.
-        let (begun, hashing) = (Instant::now(), self.hasher.wait(0)?);
-        let turn = self.turn(&guess, self.settings.longest_wait.saturating_sub(hashing)).await?;
-        let _share = self.share(&guess.source, begun).await?;
-        let place = self.hasher.reserve()?;
+        let (begun, longest) = (Instant::now(), self.settings.longest_wait.saturating_sub(entered.hashing));
+        let turn = self.turn(&guess, longest).await?;
+        let _share = self.share(&guess.source, longest.saturating_sub(begun.elapsed())).await?;
+        let place = self.hasher.reserve();
         let permit = self.count(guess, turn).await?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that compares passwords")]
         match self.hasher.verify(place, candidate.clone(), verifier.cloned()).await {

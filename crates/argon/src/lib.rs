@@ -65,19 +65,25 @@ impl Hasher {
     pub fn load(&self) -> Load {
         self.queue.load()
     }
+
+    /// A place, if there is time.
+    fn place(&self) -> Result<Place, HashError> {
+        self.queue.wait(0)?;
+        Ok(self.queue.reserve())
+    }
 }
 
 #[async_trait::async_trait]
 impl PasswordHasher for Hasher {
     async fn hash(&self, digest: PasswordDigest) -> Result<Verifier, HashError> {
         let algorithm = Arc::clone(&self.algorithm);
-        let phc = self.queue.run(self.queue.reserve()?, move |memory| algorithm.hash(digest.expose(), memory)).await??;
+        let phc = self.queue.run(self.place()?, move |memory| algorithm.hash(digest.expose(), memory)).await??;
         Ok(Verifier::of(Scheme::Own, &phc))
     }
 
     async fn wrap(&self, sha256: SecretString) -> Result<Verifier, HashError> {
         let algorithm = Arc::clone(&self.algorithm);
-        let phc = self.queue.run(self.queue.reserve()?, move |memory| algorithm.hash(sha256.expose_secret(), memory)).await??;
+        let phc = self.queue.run(self.place()?, move |memory| algorithm.hash(sha256.expose_secret(), memory)).await??;
         Ok(Verifier::of(Scheme::Sha256OfDigest, &phc))
     }
 
@@ -100,7 +106,7 @@ impl PasswordHasher for Hasher {
         self.queue.wait(coming)
     }
 
-    fn reserve(&self) -> Result<Place, HashError> {
+    fn reserve(&self) -> Place {
         self.queue.reserve()
     }
 
@@ -161,14 +167,11 @@ mod tests {
         let verifier = hasher.hash(digest("correct")).await.unwrap();
         assert!(verifier.phc().starts_with("$argon2id$v=19$m=64,t=1,p=1,keyid="), "{}", verifier.phc());
         assert_eq!(
-            hasher.verify(hasher.reserve().unwrap(), digest("correct").into(), Some(verifier.clone())).await.unwrap(),
+            hasher.verify(hasher.reserve(), digest("correct").into(), Some(verifier.clone())).await.unwrap(),
             Verdict::Right
         );
-        assert_eq!(
-            hasher.verify(hasher.reserve().unwrap(), digest("wrong").into(), Some(verifier)).await.unwrap(),
-            Verdict::Wrong
-        );
-        assert_eq!(hasher.verify(hasher.reserve().unwrap(), digest("correct").into(), None).await.unwrap(), Verdict::Wrong);
+        assert_eq!(hasher.verify(hasher.reserve(), digest("wrong").into(), Some(verifier)).await.unwrap(), Verdict::Wrong);
+        assert_eq!(hasher.verify(hasher.reserve(), digest("correct").into(), None).await.unwrap(), Verdict::Wrong);
     }
 
     #[tokio::test]
@@ -187,7 +190,7 @@ mod tests {
         assert_eq!(stranger.pepper_of(&Verifier::of(Scheme::Bcrypt, "x")), None);
         let is_told = |error: &HashError| error.to_string().contains("another master key");
         assert!(stranger.check(&verifier).is_err_and(|error| is_told(&error)));
-        let checked = stranger.verify(stranger.reserve().unwrap(), digest("x").into(), Some(verifier)).await;
+        let checked = stranger.verify(stranger.reserve(), digest("x").into(), Some(verifier)).await;
         assert!(checked.is_err_and(|error| is_told(&error)));
     }
 
@@ -201,7 +204,7 @@ mod tests {
         hasher.check(&nameless).unwrap();
         assert_eq!(hasher.pepper_of(&nameless), Some(keys.pepper().name));
         for (password, verdict) in [("x", Verdict::RightButOutdated), ("y", Verdict::Wrong)] {
-            let checked = hasher.verify(hasher.reserve().unwrap(), digest(password).into(), Some(nameless.clone())).await;
+            let checked = hasher.verify(hasher.reserve(), digest(password).into(), Some(nameless.clone())).await;
             assert_eq!(checked.unwrap(), verdict, "{password}");
         }
     }
@@ -217,7 +220,7 @@ mod tests {
         ] {
             // The first byte chooses the scheme.
             let verifier = Verifier::of(scheme, &seed[1..]);
-            let verdict = hasher.verify(hasher.reserve().unwrap(), digest("x").into(), Some(verifier)).await;
+            let verdict = hasher.verify(hasher.reserve(), digest("x").into(), Some(verifier)).await;
             assert_eq!(verdict.unwrap(), Verdict::Wrong, "{seed}");
         }
     }
@@ -233,15 +236,11 @@ mod tests {
             let verifier = hasher(old, Arc::clone(&keys)).hash(digest("x")).await.unwrap();
             let new = hasher(CHEAP, Arc::clone(&keys));
             assert_eq!(
-                new.verify(new.reserve().unwrap(), digest("x").into(), Some(verifier.clone())).await.unwrap(),
+                new.verify(new.reserve(), digest("x").into(), Some(verifier.clone())).await.unwrap(),
                 Verdict::RightButOutdated,
                 "{old:?}"
             );
-            assert_eq!(
-                new.verify(new.reserve().unwrap(), digest("y").into(), Some(verifier)).await.unwrap(),
-                Verdict::Wrong,
-                "{old:?}"
-            );
+            assert_eq!(new.verify(new.reserve(), digest("y").into(), Some(verifier)).await.unwrap(), Verdict::Wrong, "{old:?}");
         }
     }
 
@@ -251,8 +250,7 @@ mod tests {
         let good = hasher.hash(digest("x")).await.unwrap();
         let cut = &good.phc()[..good.phc().rfind('$').unwrap()];
         for bad in ["", "x", "$argon2id$", cut, "$argon2i$v=19$m=64,t=1,p=1$c2FsdHNhbHQ$aGFzaGhhc2g", "$2b$12$abc"] {
-            let verdict =
-                hasher.verify(hasher.reserve().unwrap(), digest("x").into(), Some(Verifier::from_phc(bad.into()))).await;
+            let verdict = hasher.verify(hasher.reserve(), digest("x").into(), Some(Verifier::from_phc(bad.into()))).await;
             assert!(matches!(verdict, Err(HashError::Broken(_))), "{bad}: {verdict:?}");
         }
     }

@@ -68,17 +68,7 @@ impl<M: Default + 'static> Queue<M> {
     /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`. Places may be fewer than those who are
     /// `coming`.
     pub fn wait(&self, coming: usize) -> Result<Duration, HashError> {
-        self.bearable(self.waiting.load(Ordering::Relaxed).max(coming))
-    }
-
-    /// Takes a place, unless it is to be waited there for longer than `max_wait`.
-    pub fn reserve(&self) -> Result<Place, HashError> {
-        let (place, before) = Place::take(&self.waiting);
-        self.bearable(before).map(|_| place)
-    }
-
-    fn bearable(&self, before: usize) -> Result<Duration, HashError> {
-        let wait = self.expected_wait(before);
+        let wait = self.expected_wait(self.waiting.load(Ordering::Relaxed).max(coming));
         if wait <= self.max_wait {
             return Ok(wait);
         }
@@ -86,6 +76,10 @@ impl<M: Default + 'static> Queue<M> {
         Err(HashError::Overloaded { retry_after: wait })
     }
 
+    /// Takes a place, however long it is to be waited there.
+    pub fn reserve(&self) -> Place {
+        Place::take(&self.waiting)
+    }
     /// Runs `work` on one of the threads, for whoever has a place. When the caller stops waiting (its future is dropped), work that has
     /// not begun is not done.
     pub async fn run<T: Send + 'static>(
@@ -166,7 +160,7 @@ mod tests {
                 begun.send(()).unwrap();
                 assert!(released.recv().is_err(), "the sender is dropped");
             };
-            blocked.run(blocked.reserve().unwrap(), work).await.unwrap();
+            blocked.run(blocked.reserve(), work).await.unwrap();
         });
         has_begun.await.unwrap();
         queue.mean.store(1_000_000_000, Ordering::Relaxed);
@@ -178,17 +172,16 @@ mod tests {
     async fn hashing_stands_back_behind_the_rest() {
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let queue = Queue::<()>::start(1, Duration::from_secs(2));
-        let hashing = queue.run(queue.reserve().unwrap(), move |(): &mut ()| niceness()).await.unwrap();
+        let hashing = queue.run(queue.reserve(), move |(): &mut ()| niceness()).await.unwrap();
         assert_eq!(hashing, (niceness() + NICENESS).min(19));
     }
 
     #[tokio::test]
     async fn past_the_longest_wait_it_refuses_at_once() {
         let (queue, release, holder) = busy(Duration::from_secs(2)).await;
-        let waiting: Vec<_> = (0..3).map(|_| queue.reserve().unwrap()).collect();
+        let waiting: Vec<_> = (0..3).map(|_| queue.reserve()).collect();
         let after_3s = |refused: &HashError| refused.retry_after() == Some(Duration::from_secs(3));
         assert!(queue.wait(0).is_err_and(|refused| after_3s(&refused)));
-        assert!(queue.reserve().is_err_and(|refused| after_3s(&refused)));
         drop(waiting);
         assert_eq!(queue.wait(0).unwrap(), Duration::ZERO, "and recovers");
         assert_eq!(queue.wait(2).unwrap(), Duration::from_secs(2), "places are held for those who come");
@@ -200,16 +193,16 @@ mod tests {
     #[tokio::test]
     async fn a_panic_is_one_callers_only() {
         let queue = Queue::<()>::start(1, Duration::from_secs(60));
-        let panicked = queue.run(queue.reserve().unwrap(), |(): &mut ()| -> () { panic!("on purpose") }).await;
+        let panicked = queue.run(queue.reserve(), |(): &mut ()| -> () { panic!("on purpose") }).await;
         assert!(matches!(panicked, Err(HashError::Broken(_))));
-        queue.run(queue.reserve().unwrap(), |(): &mut ()| ()).await.unwrap();
+        queue.run(queue.reserve(), |(): &mut ()| ()).await.unwrap();
     }
 
     #[tokio::test]
     async fn whoever_goes_away_is_not_worked_for() {
         let (queue, release, holder) = busy(Duration::from_secs(60)).await;
         let (did, done) = mpsc::channel();
-        let mut departed = Box::pin(queue.run(queue.reserve().unwrap(), move |(): &mut ()| did.send(()).unwrap()));
+        let mut departed = Box::pin(queue.run(queue.reserve(), move |(): &mut ()| did.send(()).unwrap()));
         tokio::select! {
             biased;
             _ = &mut departed => panic!("the thread is busy"),
@@ -217,7 +210,7 @@ mod tests {
         }
         drop(release);
         holder.await.unwrap();
-        queue.run(queue.reserve().unwrap(), |(): &mut ()| ()).await.unwrap();
+        queue.run(queue.reserve(), |(): &mut ()| ()).await.unwrap();
         assert!(done.recv().is_err(), "the departed's work was dropped undone");
     }
 }
