@@ -23,6 +23,9 @@ use crate::usage::{self, Meter, Used};
 /// How long answers are waited for after the end.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// How often it is looked what is due, at most: every tick of the kernel's timer interrupts the server.
+const FINEST: Duration = Duration::from_millis(1);
+
 /// When requests are sent.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Pace {
@@ -297,10 +300,10 @@ impl Thread<'_> {
 
     async fn open(&self, shared: &Rc<Shared>, tasks: &LocalSet, rate: f64) -> Outcome<()> {
         let period = Duration::from_secs_f64(1.0 / rate);
-        let (mut due, mut ticks) = (Instant::now(), Ticks::start(period)?);
+        let (mut due, mut ticks) = (Instant::now() + period, Ticks::start(period.max(FINEST))?);
         loop {
-            for _ in 0..ticks.next().await? {
-                due += period;
+            ticks.next().await?;
+            while due <= Instant::now() {
                 if due >= shared.end {
                     return Ok(());
                 }
@@ -310,6 +313,7 @@ impl Thread<'_> {
                     Some(client) => drop(tasks.spawn_local(Rc::clone(shared).ask_from(client, due))),
                     None => shared.late.borrow_mut().push_back(due),
                 }
+                due += period;
             }
         }
     }
