@@ -96,7 +96,7 @@ impl Client {
 }
 
 async fn connected(connection: &mut Option<Connection>, server: SocketAddr, number: i64) -> std::io::Result<&mut Connection> {
-    if connection.is_none() {
+    if connection.as_ref().is_none_or(Connection::is_closed) {
         *connection = Some(Connection::open(server, Client::address(number)).await?);
     }
     Ok(connection.as_mut().expect("just opened"))

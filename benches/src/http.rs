@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -9,10 +10,14 @@ use tokio::net::{TcpSocket, TcpStream};
 /// The most headers that an answer has.
 const HEADERS: usize = 64;
 
+/// After which time without a request it is looked whether the server has closed a connection; none closes sooner.
+const RESTING: Duration = Duration::from_secs(1);
+
 /// A connection on which one request is under way at a time.
 pub(crate) struct Connection {
     stream: TcpStream,
     read: Vec<u8>,
+    used: Instant,
 }
 
 /// An answer. Its length is always told: nothing that is measured streams.
@@ -36,7 +41,13 @@ impl Connection {
         socket.bind((from, 0).into())?;
         let stream = socket.connect(server).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, read: Vec::with_capacity(4096) })
+        Ok(Self { stream, read: Vec::with_capacity(4096), used: Instant::now() })
+    }
+
+    /// Whether the server has closed it, since nothing was asked for long enough.
+    pub fn is_closed(&self) -> bool {
+        self.used.elapsed() > RESTING
+            && !self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Sends a request and waits for the answer. After an error the connection is of no more use.
@@ -53,6 +64,7 @@ impl Connection {
         while self.read.len() < all {
             self.read_on().await?;
         }
+        self.used = Instant::now();
         let (head, body) = self.read[..all].split_at(form.head);
         Ok(Answer { status: form.status, head, body })
     }
