@@ -33,7 +33,7 @@ struct State {
     busy: AtomicBool,
     /// While it is, there is no place at all.
     full: AtomicBool,
-    /// How many may be on their way to a place, if that is bounded.
+    /// How many places there are, if that is bounded.
     room: Mutex<Option<usize>>,
     /// What happens while the next password is compared.
     meanwhile: Mutex<Option<Pin<Box<dyn Future<Output = ()> + Send>>>>,
@@ -59,13 +59,13 @@ impl PasswordHasher for Busy {
         self.hasher.check(verifier)
     }
 
-    fn wait(&self, coming: usize) -> Result<Duration, HashError> {
-        let no_room = self.state.room.lock().unwrap().is_some_and(|room| coming >= room);
+    fn wait(&self) -> Result<Duration, HashError> {
+        let no_room = self.state.room.lock().unwrap().is_some_and(|room| self.hasher.load().waiting >= room);
         if no_room || self.state.full.load(Ordering::SeqCst) {
             return Err(OVERLOADED);
         }
         // Somebody else is always before.
-        Ok(self.hasher.wait(coming)? + Duration::from_secs(1))
+        Ok(self.hasher.wait()? + Duration::from_secs(1))
     }
 
     fn reserve(&self) -> Place {
@@ -158,10 +158,10 @@ async fn whoever_cannot_be_served_may_send_the_same_again() {
     store.close().await;
 }
 
-/// Whoever has come in counts before there is a place for them; else many who come at once would all find that there is time, and hear
-/// that there is none when they have been looked up and their nonces are spent. Those behind one address count once.
+/// Whoever is let in has a place from then on; else many who come at once would all find that there is time, and hear that there is none
+/// when they were looked up and their nonces are spent. Those behind one address have one.
 #[tokio::test]
-async fn who_is_on_the_way_to_a_place_counts() {
+async fn who_is_let_in_has_a_place() {
     let folder = TempDir::new().unwrap();
     let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
     let state = Arc::<State>::default();

@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 /// The most headers that an answer has.
 const HEADERS: usize = 64;
 
-/// After which time without a request it is looked whether the server has closed a connection; none closes sooner.
+/// After which time without a request it is looked whether the server has closed a connection: by default, none does sooner.
 const RESTING: Duration = Duration::from_secs(1);
 
 /// A connection on which one request is under way at a time.

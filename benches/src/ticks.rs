@@ -1,4 +1,4 @@
-//! When requests are due: exactly, where the runtime's own timer counts milliseconds.
+//! When it is time to look what is due: evenly, where the runtime's own timer counts whole milliseconds.
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -21,14 +21,13 @@ impl Ticks {
         Ok(Self(timer))
     }
 
-    /// How often it has ticked since it was asked before; waits when it has not.
-    pub async fn next(&mut self) -> io::Result<u64> {
+    /// Waits until it has ticked since it was asked before.
+    pub async fn next(&mut self) -> io::Result<()> {
         let mut count = [0; 8];
         loop {
             let mut ready = self.0.readable().await?;
             if let Ok(read) = ready.try_io(|timer| Ok(rustix::io::read(timer.get_ref(), &mut count)?)) {
-                read?;
-                return Ok(u64::from_ne_bytes(count));
+                return read.map(drop);
             }
         }
     }

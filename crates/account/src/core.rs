@@ -34,7 +34,7 @@ pub struct Core {
     pub(crate) turns: Arc<Turns>,
     /// Who waits for another hash of the same source on this node.
     pub(crate) shares: Arc<Turns>,
-    /// Who is logging in on this node.
+    /// Who was let in on this node to have a password compared.
     pub(crate) inside: Arc<Inside>,
     /// What this node puts into the audit trail.
     pub(crate) trail: Trail,

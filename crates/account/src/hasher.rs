@@ -9,7 +9,7 @@ use secrecy::SecretString;
 use crate::keys::PepperName;
 use crate::password::{Candidate, PasswordDigest, Verifier};
 
-/// Makes and checks verifiers. Hashing is the scarce resource: an implementation bounds how many wait for it.
+/// Makes and checks verifiers. Hashing is the scarce resource: an implementation says when too many wait for it.
 #[async_trait::async_trait]
 pub trait PasswordHasher: Send + Sync {
     /// Makes a verifier with the current parameters and a new salt.
@@ -30,13 +30,13 @@ pub trait PasswordHasher: Send + Sync {
     /// [`HashError::Broken`], with what is wrong with it.
     fn check(&self, verifier: &Verifier) -> Result<(), HashError>;
 
-    /// How long the next password is expected to wait, where `coming` others may come first who have no place yet, or have one already.
+    /// How long the next password is expected to wait.
     ///
     /// # Errors
     /// [`HashError::Overloaded`], when that is too long.
-    fn wait(&self, coming: usize) -> Result<Duration, HashError>;
+    fn wait(&self) -> Result<Duration, HashError>;
 
-    /// Takes a place in the queue, behind all that were taken before. It is for the caller to ask [`PasswordHasher::wait`] first.
+    /// Takes a place in the queue, behind all that were taken before. It is for the caller to ask first how long it will [wait](Self::wait).
     fn reserve(&self) -> Place;
 
     /// The name of the pepper in `verifier`, which is its master key's fingerprint; `None` where no pepper is.

@@ -209,13 +209,13 @@ impl Core {
         new: PasswordDigest,
         origin: &Origin,
     ) -> Result<Account, ChangeError> {
-        let entered = self.enter(origin)?;
         let mut verifier = None;
         for _ in 0..ATTEMPTS {
             let (account, session) = self.session(access).await?;
             if new.is_common() {
                 return Err(ChangeError::PasswordCommon);
             }
+            let entered = self.enter(origin)?;
             let guess = self.guess_within(&account, &session.id, origin);
             match self.compare(guess, old, Some(&account.verifier), &entered).await? {
                 (Verdict::Wrong, _) => return Err(ChangeError::PasswordWrong),

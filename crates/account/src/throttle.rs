@@ -457,7 +457,7 @@ impl Core {
         let (begun, longest) = (Instant::now(), self.settings.longest_wait.saturating_sub(entered.hashing));
         let turn = self.turn(&guess, longest).await?;
         let _share = self.share(&guess.source, longest.saturating_sub(begun.elapsed())).await?;
-        let place = self.hasher.reserve();
+        let place = entered.take_place().unwrap_or_else(|| self.hasher.reserve());
         let permit = self.count(guess, turn).await?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that compares passwords")]
         match self.hasher.verify(place, candidate.clone(), verifier.cloned()).await {

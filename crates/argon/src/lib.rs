@@ -68,7 +68,7 @@ impl Hasher {
 
     /// A place, if there is time.
     fn place(&self) -> Result<Place, HashError> {
-        self.queue.wait(0)?;
+        self.queue.wait()?;
         Ok(self.queue.reserve())
     }
 }
@@ -102,8 +102,8 @@ impl PasswordHasher for Hasher {
         }
     }
 
-    fn wait(&self, coming: usize) -> Result<Duration, HashError> {
-        self.queue.wait(coming)
+    fn wait(&self) -> Result<Duration, HashError> {
+        self.queue.wait()
     }
 
     fn reserve(&self) -> Place {

@@ -65,10 +65,9 @@ impl<M: Default + 'static> Queue<M> {
         Self { sender, waiting: Arc::default(), threads, max_wait, mean }
     }
 
-    /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`. Places may be fewer than those who are
-    /// `coming`.
-    pub fn wait(&self, coming: usize) -> Result<Duration, HashError> {
-        let wait = self.expected_wait(self.waiting.load(Ordering::Relaxed).max(coming));
+    /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`.
+    pub fn wait(&self) -> Result<Duration, HashError> {
+        let wait = self.expected_wait(self.waiting.load(Ordering::Relaxed));
         if wait <= self.max_wait {
             return Ok(wait);
         }
@@ -80,6 +79,7 @@ impl<M: Default + 'static> Queue<M> {
     pub fn reserve(&self) -> Place {
         Place::take(&self.waiting)
     }
+
     /// Runs `work` on one of the threads, for whoever has a place. When the caller stops waiting (its future is dropped), work that has
     /// not begun is not done.
     pub async fn run<T: Send + 'static>(
@@ -181,11 +181,9 @@ mod tests {
         let (queue, release, holder) = busy(Duration::from_secs(2)).await;
         let waiting: Vec<_> = (0..3).map(|_| queue.reserve()).collect();
         let after_3s = |refused: &HashError| refused.retry_after() == Some(Duration::from_secs(3));
-        assert!(queue.wait(0).is_err_and(|refused| after_3s(&refused)));
+        assert!(queue.wait().is_err_and(|refused| after_3s(&refused)));
         drop(waiting);
-        assert_eq!(queue.wait(0).unwrap(), Duration::ZERO, "and recovers");
-        assert_eq!(queue.wait(2).unwrap(), Duration::from_secs(2), "places are held for those who come");
-        assert!(queue.wait(3).is_err_and(|refused| after_3s(&refused)));
+        assert_eq!(queue.wait().unwrap(), Duration::ZERO, "and recovers");
         drop(release);
         holder.await.unwrap();
     }
