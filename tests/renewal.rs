@@ -149,10 +149,13 @@ async fn whoever_cannot_be_served_may_send_the_same_again() {
     let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
     let state = Arc::<State>::default();
     let world = world(&store, &state).await;
+    let origin = Origin { address: [127, 0, 0, 1].into(), request: "test".into() };
     state.full.store(true, Ordering::SeqCst);
+    assert!(matches!(world.core.can_hash(&origin), Err(HashError::Overloaded { .. })));
     let turned_away = log_in_once(&world, PASSWORD, Some("nonce")).await;
     assert!(matches!(turned_away, Err(LoginError::Hash(HashError::Overloaded { .. }))), "{turned_away:?}");
     state.full.store(false, Ordering::SeqCst);
+    world.core.can_hash(&origin).unwrap();
     log_in_once(&world, PASSWORD, Some("nonce")).await.unwrap();
     assert!(matches!(log_in_once(&world, PASSWORD, Some("nonce")).await, Err(LoginError::Replayed)));
     store.close().await;
