@@ -12,7 +12,7 @@ use crate::support::{Ewelink, Fantem, Server};
 
 /// Nobody is turned away here: the queue for hashing may be as long as it gets.
 const PATIENT: [(&str, &str); 3] = [
-    ("HEARTHGATE_HASH__MAX_WAIT", "10m"),
+    ("HEARTHGATE_HASH__MAX_WAIT", "1h"),
     ("HEARTHGATE_DATABASE__ACQUIRE_TIMEOUT", "10m"),
     ("HEARTHGATE_DATABASE__TIMEOUT", "10m"),
 ];
