@@ -10,7 +10,7 @@ use tokio::net::{TcpSocket, TcpStream};
 /// The most headers that an answer has.
 const HEADERS: usize = 64;
 
-/// After which time without a request it is looked whether the server has closed a connection: by default, none does sooner.
+/// After which time without a request a server may have closed a connection: by default, none does sooner.
 const RESTING: Duration = Duration::from_secs(1);
 
 /// A connection on which one request is under way at a time.
@@ -44,10 +44,9 @@ impl Connection {
         Ok(Self { stream, read: Vec::with_capacity(4096), used: Instant::now() })
     }
 
-    /// Whether the server has closed it, since nothing was asked for long enough.
-    pub fn is_closed(&self) -> bool {
+    /// Whether nothing was asked for so long that the server may close it at any time.
+    pub fn is_rested(&self) -> bool {
         self.used.elapsed() > RESTING
-            && !self.stream.try_read(&mut [0]).is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 
     /// Sends a request and waits for the answer. After an error the connection is of no more use.
