@@ -90,12 +90,15 @@ impl PasswordHasher for Busy {
     }
 }
 
-/// With an application and an account.
-async fn world(store: &SqlStore, state: &Arc<State>) -> ByHand {
-    let world = ByHand::hashing_by(store, RULES, |hasher| Arc::new(Busy { hasher, state: Arc::clone(state) }));
+/// With an application and an account, in a folder that goes when it is dropped.
+async fn world() -> (ByHand, Arc<State>, TempDir) {
+    let folder = TempDir::new().unwrap();
+    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
+    let state = Arc::<State>::default();
+    let world = ByHand::hashing_by(&store, RULES, |hasher| Arc::new(Busy { hasher, state: Arc::clone(&state) }));
     world.make_application(APP).await;
     world.make_account(EMAIL, PASSWORD).await;
-    world
+    (world, state, folder)
 }
 
 async fn log_in(world: &ByHand, text: &str) -> Result<(), LoginError> {
@@ -125,10 +128,7 @@ async fn login_from(world: &ByHand, last: u8, text: &str, nonce: Option<&str>) -
 /// Whoever knows the password gets in, also when there is no time to renew its verifier; which is done at the next login.
 #[tokio::test]
 async fn a_right_password_does_not_wait_for_its_renewal() {
-    let folder = TempDir::new().unwrap();
-    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
-    let state = Arc::<State>::default();
-    let world = world(&store, &state).await;
+    let (world, state, _folder) = world().await;
     let verifier = async || world.core.find_account(EMAIL).await.unwrap().verifier.phc().to_owned();
     let before = verifier().await;
     state.busy.store(true, Ordering::SeqCst);
@@ -140,15 +140,11 @@ async fn a_right_password_does_not_wait_for_its_renewal() {
     state.busy.store(false, Ordering::SeqCst);
     log_in(&world, PASSWORD).await.unwrap();
     assert_ne!(verifier().await, before);
-    store.close().await;
 }
 
 #[tokio::test]
 async fn whoever_cannot_be_served_may_send_the_same_again() {
-    let folder = TempDir::new().unwrap();
-    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
-    let state = Arc::<State>::default();
-    let world = world(&store, &state).await;
+    let (world, state, _folder) = world().await;
     let origin = Origin { address: [127, 0, 0, 1].into(), request: "test".into() };
     state.full.store(true, Ordering::SeqCst);
     assert!(matches!(world.core.can_hash(&origin), Err(HashError::Overloaded { .. })));
@@ -158,17 +154,13 @@ async fn whoever_cannot_be_served_may_send_the_same_again() {
     world.core.can_hash(&origin).unwrap();
     log_in_once(&world, PASSWORD, Some("nonce")).await.unwrap();
     assert!(matches!(log_in_once(&world, PASSWORD, Some("nonce")).await, Err(LoginError::Replayed)));
-    store.close().await;
 }
 
 /// Whoever is let in has a place from then on; else many who come at once would all find that there is time, and hear that there is none
 /// when they were looked up and their nonces are spent. Those behind one address have one.
 #[tokio::test]
 async fn who_is_let_in_has_a_place() {
-    let folder = TempDir::new().unwrap();
-    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
-    let state = Arc::<State>::default();
-    let world = world(&store, &state).await;
+    let (world, state, _folder) = world().await;
     *state.room.lock().unwrap() = Some(2);
     let from = async |last| login_from(&world, last, PASSWORD, Some(&format!("nonce {last}"))).await;
     let [one, another, neighbour] = [from(1).await, Login { nonce: None, ..from(1).await }, from(2).await];
@@ -182,16 +174,13 @@ async fn who_is_let_in_has_a_place() {
         login.await.unwrap();
     }
     world.core.login(&late).await.unwrap();
-    store.close().await;
 }
 
 /// What was right when it was compared is of no use when it is not the account's password any more.
 #[tokio::test]
 async fn a_password_that_is_changed_meanwhile_lets_nobody_in() {
-    let folder = TempDir::new().unwrap();
-    let store = SqlStore::sqlite(&folder.path().join("hearthgate.db"), Limits::default()).await.unwrap();
-    let state = Arc::<State>::default();
-    let world = Arc::new(world(&store, &state).await);
+    let (world, state, _folder) = world().await;
+    let world = Arc::new(world);
     let account = world.core.find_account(EMAIL).await.unwrap().number;
     let changing = Arc::clone(&world);
     *state.meanwhile.lock().unwrap() = Some(Box::pin(async move {
@@ -199,5 +188,4 @@ async fn a_password_that_is_changed_meanwhile_lets_nobody_in() {
     }));
     assert!(matches!(log_in(&world, PASSWORD).await, Err(LoginError::PasswordWrong)));
     log_in(&world, "another horse").await.unwrap();
-    store.close().await;
 }

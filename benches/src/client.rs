@@ -65,11 +65,6 @@ impl Client {
             self.made[kind as usize] = self.make(kind);
         }
         let made = &self.made[kind as usize];
-        // Whoever keeps a connection for later connects again where the server has closed it, which it may do at that very moment: a
-        // client cannot know before it sends. This one does so always, and within the time that counts.
-        if self.connection.as_ref().is_some_and(Connection::is_rested) {
-            self.connection = None;
-        }
         let asked = match connected(&mut self.connection, self.server, self.number).await {
             Ok(connection) => connection.ask(&made[self.begun % made.len()]).await,
             Err(error) => Err(error),
@@ -101,7 +96,8 @@ impl Client {
 }
 
 async fn connected(connection: &mut Option<Connection>, server: SocketAddr, number: i64) -> std::io::Result<&mut Connection> {
-    if connection.is_none() {
+    // The server may close one that rested at this very moment, which a client cannot know before it sends.
+    if connection.as_ref().is_none_or(Connection::is_rested) {
         *connection = Some(Connection::open(server, Client::address(number)).await?);
     }
     Ok(connection.as_mut().expect("just opened"))
