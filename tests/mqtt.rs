@@ -247,6 +247,15 @@ async fn log_in(server: &Server) -> String {
     App::new(server).v8("/api/user/login", json!({ "phoneNumber": PHONE, "password": "12345678" })).await.text("/at")
 }
 
+/// Waits until the broker was told everything. Whoever comes back before, because their queue was deleted, is thrown out again.
+async fn until_told(server: &Server) {
+    let database = server.database().await;
+    let told = "SELECT count(*) FROM counters JOIN counters AS told ON told.value = counters.value \
+                WHERE counters.name = 'session_events' AND told.name LIKE 'told rabbitmq %'";
+    let told = || async { sqlx::query_scalar::<_, i64>(told).fetch_one(&database).await.unwrap() };
+    until(told, |told| *told == 1).await;
+}
+
 async fn fantem_token(server: &Server) -> String {
     Fantem::new(server).login(&[]).await.text("/data/accountToken")
 }
@@ -346,6 +355,7 @@ async fn nobody_hears_a_gateway_that_they_lost() {
 
     server.operate(&["cube", "unbind", CUBE]);
     assert!(kept.until(|_| None::<()>).await.is_err(), "it might publish there");
+    until_told(&server).await;
     server.operate(&["cube", "bind", CUBE, PHONE]);
     assert!(owner.subscribes(&format!("gateways/{cube}/down/#")).await, "it stays, and may do more than before");
     for id in [panel.clone(), format!("{panel}/2")] {
