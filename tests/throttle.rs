@@ -226,6 +226,36 @@ async fn an_operator_sees_and_clears_them() {
     assert_eq!(world.server.operate(&["throttle", "clear", "--account", "nobody@example.com"]), json!({ "cleared": 1 }));
 }
 
+/// Also who is held back for the rest of the day, with no failure but where the owner is at home; and no pause that is over.
+#[tokio::test]
+async fn an_operator_sees_who_is_held_back_now() {
+    let world = World::with_anna(&[("HEARTHGATE_THROTTLE__FAILURES", "50"), ("HEARTHGATE_THROTTLE__DAILY", "10")]);
+    assert_eq!(world.v8_login("127.0.1.1", EMAIL, PASSWORD).await.body["region"], "cn");
+    let list = || world.server.operate(&["throttle", "list", "--account", "anna"]);
+    assert_eq!(list(), json!([]));
+    // Four are there at once.
+    for _ in 0..4 {
+        assert_eq!(world.v8_login("127.0.1.1", EMAIL, WRONG).await.body["error"], 401);
+    }
+    assert_throttled(&world.v8_login("127.0.1.1", EMAIL, PASSWORD).await);
+    let lanes = list();
+    assert_eq!(
+        (&lanes[0]["failures"], &lanes[0]["failed_at"], &lanes[0]["paused_until"]),
+        (&json!(0), &json!(null), &json!(null))
+    );
+    let time = |lane: &Value, field: &str| lane[field].as_str().unwrap().parse::<jiff::Timestamp>().unwrap();
+    // The first failure is forgiven after four hours.
+    let room = time(&lanes[0], "day_full_until").duration_since(time(&lanes[1], "failed_at"));
+    assert!((230..=240).contains(&room.as_mins()), "{lanes}");
+    assert_eq!((&lanes[1]["failures"], &lanes[1]["day_full_until"]), (&json!(4), &json!(null)));
+
+    world.server.change_database("UPDATE lanes SET paused_until = failed_at + 1, day_until = 0 WHERE failures > 0").await;
+    assert_eq!(list()[1]["paused_until"], json!(null));
+    world.server.operate(&["throttle", "clear", "--account", "anna"]);
+    assert_eq!(list(), json!([]));
+    assert_eq!(world.v8_login("127.0.1.1", EMAIL, PASSWORD).await.body["region"], "cn");
+}
+
 #[tokio::test]
 async fn uniform_errors_do_not_tell_who_has_an_account() {
     let world = World::with_anna(&[("HEARTHGATE_UNIFORM_ERRORS", "true")]);

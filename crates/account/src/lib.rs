@@ -78,7 +78,7 @@ pub use crate::session::{Audience, Client, Opening, Session, Terms, Tokens};
 pub use crate::session_event::{EndReason, SessionChange, SessionEvent};
 pub use crate::store::{Store, StoreError};
 pub use crate::text::Malformed;
-pub use crate::throttle::{Count, Counted, Guess, GuessError, Guessed, Lane, Right, Rules, Tally};
+pub use crate::throttle::{Count, Counted, Guess, GuessError, Guessed, Lane, LaneState, Right, Rules, Tally};
 pub use crate::time::{Clock, SystemClock, Timestamp};
 pub use crate::token::{Token, TokenHash, TokenLength};
 pub use crate::token_check::{CloseError, TokenError};

@@ -506,8 +506,8 @@ pub trait Store: Send + Sync {
     async fn return_guess(&self, right: Right) -> Result<(), StoreError>;
     /// Notes that whoever makes such guesses has its own lanes.
     async fn know(&self, guess: &Guess, now: Timestamp) -> Result<(), StoreError>;
-    /// Lists by name the lanes in which failures are counted, all or those of a subject.
-    async fn lanes(&self, subject: Option<&Lane>, page: Page<Lane>) -> Result<Vec<(Lane, Count)>, StoreError>;
+    /// Lists by name the lanes in which failures are counted, or some of the day's number is missing now; all, or those of a subject.
+    async fn lanes(&self, subject: Option<&Lane>, page: Page<Lane>, now: Timestamp) -> Result<Vec<(Lane, Count)>, StoreError>;
     /// Forgets the failures in all lanes of a subject, or in a source's; who has been let in stays known. Says in how many there were any.
     async fn clear_lanes(&self, subject: &Lane) -> Result<u64, StoreError>;
     /// Finds a link.

@@ -192,6 +192,17 @@ impl Count {
         self.failed_at.plus(REMEMBERED).max(self.day_until).max(known)
     }
 
+    /// Until when nobody may guess in the lane, if nobody may now.
+    fn paused(&self, now: Timestamp) -> Option<Timestamp> {
+        (!self.wait(now).is_zero()).then_some(self.paused_until)
+    }
+
+    /// Until when the day's number is used up, if it is now.
+    fn day_full(&self, rules: &Rules, now: Timestamp) -> Option<Timestamp> {
+        let wait = self.wait_for_day(rules, now);
+        (!wait.is_zero()).then(|| now.plus(wait))
+    }
+
     fn wait(&self, now: Timestamp) -> Duration {
         self.paused_until.since(now)
     }
@@ -221,6 +232,33 @@ impl Count {
 
     fn return_to_day(&mut self, rules: &Rules) {
         self.day_until = self.day_until.minus(rules.refill());
+    }
+}
+
+/// A lane as it is at one moment, for an operator.
+#[derive(Debug)]
+pub struct LaneState {
+    /// The lane.
+    pub lane: Lane,
+    /// Failures that are not forgotten yet.
+    pub failures: i64,
+    /// The newest one, if there are any.
+    pub failed_at: Option<Timestamp>,
+    /// Until when nobody may guess in it, if nobody may.
+    pub paused_until: Option<Timestamp>,
+    /// Until when the day's number is used up, if it is.
+    pub day_full_until: Option<Timestamp>,
+}
+
+impl LaneState {
+    fn new(lane: Lane, count: Count, rules: &Rules, now: Timestamp) -> Self {
+        Self {
+            lane,
+            failures: count.failures,
+            failed_at: (count.failures > 0).then_some(count.failed_at),
+            paused_until: count.paused(now),
+            day_full_until: count.day_full(rules, now),
+        }
     }
 }
 
@@ -509,12 +547,14 @@ impl Core {
         }
     }
 
-    /// Lists the lanes in which failures are counted, all or those of a subject.
+    /// Lists the lanes in which failures are counted, all or those of a subject, as they are now.
     ///
     /// # Errors
     /// [`OperatorError::Store`].
-    pub async fn lanes(&self, subject: Option<&Lane>, page: Page<Lane>) -> Result<Vec<(Lane, Count)>, OperatorError> {
-        Ok(self.store.lanes(subject, page).await?)
+    pub async fn lanes(&self, subject: Option<&Lane>, page: Page<Lane>) -> Result<Vec<LaneState>, OperatorError> {
+        let now = self.clock.now();
+        let counted = self.store.lanes(subject, page, now).await?;
+        Ok(counted.into_iter().map(|(lane, count)| LaneState::new(lane, count, &self.settings.throttle, now)).collect())
     }
 
     /// Forgets the failures in all lanes of these subjects or sources. Says in how many there were any.
@@ -621,6 +661,32 @@ mod tests {
         assert_eq!(wait(&tally.count(&guess, &patient, NOW)), refill);
         assert!(wait(&tally.count(&guess, &patient, NOW.plus(refill))).is_zero());
         assert_eq!(wait(&tally.count(&guess, &patient, NOW.plus(refill))), refill);
+    }
+
+    /// What an operator is shown is what whoever guesses is told.
+    #[test]
+    fn a_lane_says_until_when_it_is_closed() {
+        let (mut tally, mut now) = (fresh(), NOW);
+        let state = |tally: &Tally, now| {
+            let state = LaneState::new(lane("a"), tally.subject, &RULES, now);
+            (state.failures, state.failed_at, state.paused_until, state.day_full_until)
+        };
+        assert_eq!(state(&tally, now), (0, None, None, None));
+        for _ in 0..5 {
+            tally.count(&guess(), &RULES, now);
+        }
+        let pause = NOW.plus(RULES.first_pause);
+        assert_eq!(state(&tally, now), (5, Some(NOW), Some(pause), None));
+        assert_eq!(state(&tally, pause), (5, Some(NOW), None, None), "a pause that is over is none");
+
+        let (mut at_home, guess) = (at_home(), guess());
+        let impatient = Rules { longest_pause: Duration::ZERO, ..RULES };
+        while wait(&at_home.count(&guess, &impatient, now)).is_zero() {
+            now = now.plus(Duration::from_secs(1));
+        }
+        let room = now.plus(wait(&at_home.count(&guess, &impatient, now)));
+        assert_eq!(state(&at_home, now), (0, None, None, Some(room)), "all of them failed where the owner is at home");
+        assert_eq!(state(&at_home, room), (0, None, None, None));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an operator sees of things: everything but their secrets.
 
 use account::{
-    Account, Application, Count, Device, Entry, Gateway, KeyInfo, KeyState, Lane, Message, Queued, ResourceServer, Session,
+    Account, Application, Device, Entry, Gateway, KeyInfo, KeyState, LaneState, Message, Queued, ResourceServer, Session,
     Timestamp,
 };
 use notify::Shown;
@@ -62,17 +62,19 @@ impl From<ResourceServer> for ResourceServerView {
 pub(crate) struct LaneView {
     lane: String,
     failures: i64,
-    failed_at: String,
+    failed_at: Option<String>,
     paused_until: Option<String>,
+    day_full_until: Option<String>,
 }
 
-impl From<(Lane, Count)> for LaneView {
-    fn from((lane, count): (Lane, Count)) -> Self {
+impl From<LaneState> for LaneView {
+    fn from(state: LaneState) -> Self {
         Self {
-            lane: lane.as_str().to_owned(),
-            failures: count.failures,
-            failed_at: count.failed_at.iso8601(),
-            paused_until: (count.paused_until > count.failed_at).then(|| count.paused_until.iso8601()),
+            lane: state.lane.as_str().to_owned(),
+            failures: state.failures,
+            failed_at: state.failed_at.map(Timestamp::iso8601),
+            paused_until: state.paused_until.map(Timestamp::iso8601),
+            day_full_until: state.day_full_until.map(Timestamp::iso8601),
         }
     }
 }

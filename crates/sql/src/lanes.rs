@@ -93,12 +93,16 @@ pub(crate) async fn list(
     connection: &mut Connection,
     subject: Option<&Lane>,
     page: &Page<Lane>,
+    now: Timestamp,
 ) -> Result<Vec<(Lane, Count)>, StoreError> {
     let query = match subject {
-        None => engine::query(select!("WHERE lane > $1 AND failures > 0 ORDER BY lane LIMIT $2")),
-        Some(_) => engine::query(select!("WHERE lane > $1 AND failures > 0 AND subject = $3 ORDER BY lane LIMIT $2")),
+        None => engine::query(select!("WHERE lane > $1 AND (failures > 0 OR day_until > $2) ORDER BY lane LIMIT $3")),
+        Some(_) => {
+            engine::query(select!("WHERE lane > $1 AND (failures > 0 OR day_until > $2) AND subject = $4 ORDER BY lane LIMIT $3"))
+        }
     };
-    let query = query.bind(page.after.as_ref().map_or("", Lane::as_str).to_owned()).bind(i64::from(page.limit));
+    let after = page.after.as_ref().map_or("", Lane::as_str).to_owned();
+    let query = query.bind(after).bind(now.0).bind(i64::from(page.limit));
     let query = match subject {
         None => query,
         Some(subject) => query.bind(subject.as_str().to_owned()),

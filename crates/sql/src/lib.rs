@@ -587,8 +587,8 @@ impl Store for SqlStore {
         on!(self.read, connection => audit::list(connection, query, &page))
     }
 
-    async fn lanes(&self, subject: Option<&Lane>, page: Page<Lane>) -> Result<Vec<(Lane, Count)>, StoreError> {
-        on!(self.read, connection => lanes::list(connection, subject, &page))
+    async fn lanes(&self, subject: Option<&Lane>, page: Page<Lane>, now: Timestamp) -> Result<Vec<(Lane, Count)>, StoreError> {
+        on!(self.read, connection => lanes::list(connection, subject, &page, now))
     }
 
     async fn clear_lanes(&self, subject: &Lane) -> Result<u64, StoreError> {

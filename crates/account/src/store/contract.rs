@@ -55,6 +55,7 @@ macro_rules! store_contract {
             followers_are_remembered what_did_not_happen_is_no_event
             events_are_numbered_in_order old_events_are_forgotten much_is_forgotten ends_race
             guesses_are_counted right_guesses_are_taken_back who_is_known_stays_known lanes_are_listed_and_cleared
+            a_day_is_listed_until_it_is_empty
             lanes_are_forgotten a_login_takes_its_guess_back guesses_race audit_trail
             keys_are_rotated key_rotations_race what_is_sealed_is_sealed_anew);
     };

@@ -98,17 +98,36 @@ pub async fn lanes_are_listed_and_cleared(store: AnyStore) {
         assert!(take(&store, guess).await.is_some());
     }
     let names = |listed: Vec<(Lane, Count)>| listed.iter().map(|(lane, _)| lane.as_str().to_owned()).collect::<Vec<_>>();
-    let all = store.lanes(None, page(None, 100)).await.unwrap();
+    let all = store.lanes(None, page(None, 100), NOW).await.unwrap();
     assert!(all.iter().all(|(_, count)| count.failures > 0));
     assert_eq!(names(all.clone()), ["anna", "ben", "ben/from/y", "from/x"], "a lane in which nothing failed is not listed");
-    assert_pages(&all, |(lane, _)| lane.clone(), async |page| store.lanes(None, page).await.unwrap()).await;
-    let bens = store.lanes(Some(&lane("ben")), page(None, 100)).await.unwrap();
+    assert_pages(&all, |(lane, _)| lane.clone(), async |page| store.lanes(None, page, NOW).await.unwrap()).await;
+    let bens = store.lanes(Some(&lane("ben")), page(None, 100), NOW).await.unwrap();
     assert_eq!(names(bens), ["ben", "ben/from/y"]);
 
     assert_eq!(store.clear_lanes(&lane("ben")).await.unwrap(), 2);
     assert_eq!(store.clear_lanes(&lane("ben")).await.unwrap(), 0);
     assert_eq!(store.clear_lanes(&lane("from/x")).await.unwrap(), 1);
-    assert_eq!(names(store.lanes(None, page(None, 100)).await.unwrap()), ["anna"]);
+    assert_eq!(names(store.lanes(None, page(None, 100), NOW).await.unwrap()), ["anna"]);
+}
+
+/// A subject whose guesses all failed in its own lanes has used some of its day.
+pub async fn a_day_is_listed_until_it_is_empty(store: AnyStore) {
+    let guess = at("anna", "x");
+    store.know(&guess, NOW).await.unwrap();
+    assert_eq!(take(&store, &guess).await, Some(Counted::Own));
+    let day_until = store.tally(&guess).await.unwrap().subject.day_until;
+    let listed = async |subject: Option<&Lane>, now| {
+        let lanes = store.lanes(subject, page(None, 100), now).await.unwrap();
+        lanes.into_iter().map(|(lane, count)| (lane.as_str().to_owned(), count.failures)).collect::<Vec<_>>()
+    };
+    let (whole, own) = (("anna".to_owned(), 0), [("anna/from/x".to_owned(), 1), ("anna/on/phone".to_owned(), 1)]);
+    let both = [&[whole][..], &own].concat();
+    for subject in [None, Some(&lane("anna"))] {
+        assert_eq!(listed(subject, NOW).await, both);
+        assert_eq!(listed(subject, Timestamp(day_until.0 - 1)).await, both);
+        assert_eq!(listed(subject, day_until).await, own);
+    }
 }
 
 pub async fn lanes_are_forgotten(store: AnyStore) {
