@@ -144,6 +144,26 @@ async fn operators_are_in_it_as_well() {
     assert!(!reads, "who only reads is not recorded: {theirs:?}");
 }
 
+/// An account's entries are found by its number when it is gone.
+#[tokio::test]
+async fn a_closed_account_has_its_trail() {
+    let server = Server::dev();
+    let number = server.create_account(&["--email", EMAIL], PASSWORD)["account"].to_string();
+    let app = App::new(&server);
+    let at = app.v2("/v2/user/login", json!({ "email": EMAIL, "password": PASSWORD })).await.text("/data/at");
+    app.v2("/v2/user/verification-code", json!({ "type": 3, "email": EMAIL })).await;
+    let code = json!({ "verificationCode": server.code_for(EMAIL) });
+    let closed = app.v2_as(&at, Method::POST, "/v2/user/close-account", code).await;
+    assert_eq!(closed.body["error"], 0, "{}", closed.body);
+    let trail = listed(&server.operate(&["audit", "list", "--account", &number]));
+    let what: Vec<_> = trail.iter().map(|entry| entry["what"].as_str().unwrap()).collect();
+    assert_eq!((what[0], what.last().unwrap()), ("operator account create", &"ewelink-v2 close account"), "{what:?}");
+    assert_eq!(
+        refuse(&server.data(), &["audit", "list", "--account", EMAIL], ""),
+        format!("hearthgate: there is no account {EMAIL:?}")
+    );
+}
+
 /// Refusals that are alike are one entry, so that a flood does not fill the disk.
 #[tokio::test]
 async fn a_flood_is_a_few_entries() {

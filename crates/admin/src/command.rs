@@ -467,7 +467,7 @@ pub enum ThrottleCommand {
 pub enum AuditCommand {
     /// List entries, the oldest first
     List {
-        /// Only this account's (number, user name, e-mail address or +phone)
+        /// Only this account's (number, user name, e-mail address or +phone; of one that is closed, its number)
         #[arg(long)]
         account: Option<String>,
         /// Only those with these words in their outcome, such as "wrong password"
