@@ -164,6 +164,37 @@ async fn a_closed_account_has_its_trail() {
     );
 }
 
+/// A store that fails after a command was carried out: the operator hears both, and a server keeps the entry.
+#[tokio::test]
+async fn what_cannot_be_recorded_is_said_and_not_lost() {
+    let server = Server::dev();
+    let (data, database) = (server.data(), server.database().await);
+    let rename = async |from: &str, to: &str| {
+        sqlx::query(sqlx::AssertSqlSafe(format!("ALTER TABLE {from} RENAME TO {to}"))).execute(&database).await.unwrap();
+    };
+    let assert_told = |source: &str| {
+        let done = refuse(&data, &["throttle", "clear", "--source", source], "");
+        assert!(done.starts_with("hearthgate: it is done, but the audit trail cannot be written: "), "{done}");
+        let refused = refuse(&data, &["app", "disable", "nobody"], "");
+        assert!(refused.starts_with("hearthgate: there is no application nobody; nor can the audit trail "), "{refused}");
+    };
+    rename("audit", "elsewhere").await;
+    assert_told("192.0.2.7");
+    rename("elsewhere", "audit").await;
+    let of_operators = || {
+        let trail = listed(&server.operate(&["audit", "list"]));
+        let what = trail.into_iter().map(|entry| entry["what"].as_str().unwrap().to_owned());
+        ready(what.filter(|what| what.starts_with("operator ")).collect::<Vec<_>>())
+    };
+    let kept = until(of_operators, |what| what.len() > 1).await;
+    assert_eq!(kept, ["operator throttle clear", "operator app disable"]);
+
+    let folder = server.stop();
+    rename("audit", "elsewhere").await;
+    assert_told("192.0.2.8");
+    drop(folder);
+}
+
 /// Refusals that are alike are one entry, so that a flood does not fill the disk.
 #[tokio::test]
 async fn a_flood_is_a_few_entries() {

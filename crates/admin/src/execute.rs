@@ -7,7 +7,8 @@ use std::time::Duration;
 use account::store::Page;
 use account::{
     Account, AccountNumber, Address, ApplicationSecret, AuditQuery, Core, Deed, Details, Email, HashError, ImportError, Lane,
-    Language, Malformed, MasterKey, NewAccount, OperatorError, Password, PasswordDigest, Phone, Region, Source, Store, Timestamp,
+    Language, Malformed, MasterKey, NewAccount, OperatorError, Password, PasswordDigest, Phone, Region, Source, Store,
+    StoreError, Timestamp,
 };
 use futures_util::future::BoxFuture;
 use notify::Outbox;
@@ -31,7 +32,7 @@ const EXPORT_PAGE: u32 = 500;
 /// The longest name or other text, in characters.
 const LONGEST_DETAIL: usize = 255;
 
-/// Why a command was not carried out: one sentence for the operator.
+/// Why a command was not carried out, or what else went wrong: one sentence for the operator.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
     /// The core refused.
@@ -43,6 +44,9 @@ pub enum AdminError {
     /// Something else about the command is wrong.
     #[error("{0}")]
     Wrong(String),
+    /// It was carried out, but the audit trail does not have it.
+    #[error("it is done, but the audit trail cannot be written: {0}")]
+    Unrecorded(StoreError),
 }
 
 impl From<&'static str> for AdminError {
@@ -166,15 +170,26 @@ impl Operator {
     /// something is recorded in the audit trail, whether it was carried out or not.
     ///
     /// # Errors
-    /// [`AdminError`]; then nothing was changed, unless it is the audit trail that failed.
+    /// [`AdminError`]; then nothing was changed, but with [`AdminError::Unrecorded`].
     pub async fn execute(&self, command: Command) -> Answer {
         let recorded = (!command.only_reads()).then(|| command.name());
         let answer = self.carry_out(command).await;
         if let Some(name) = recorded {
-            let recorded = self.core.record(deed(&name, &answer)).await;
-            recorded.map_err(|error| AdminError::Wrong(format!("the audit trail cannot be written: {error}")))?;
+            return self.record(deed(&name, &answer), answer).await;
         }
         answer
+    }
+
+    /// Puts a command into the audit trail, and gives its answer. What the store does not take is kept until it does, which only a
+    /// running server lives to see: so the answer says it.
+    async fn record(&self, deed: Deed, answer: Answer) -> Answer {
+        let Err(error) = self.core.record(deed.clone()).await else { return answer };
+        tracing::error!(%error, "the audit trail lacks an operator's command for now");
+        self.core.record_later(deed);
+        Err(match answer {
+            Ok(_) => AdminError::Unrecorded(error),
+            Err(refusal) => AdminError::Wrong(format!("{refusal}; nor can the audit trail be written: {error}")),
+        })
     }
 
     async fn carry_out(&self, command: Command) -> Answer {

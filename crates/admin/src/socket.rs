@@ -6,7 +6,7 @@ use axum::{Json, Router};
 use serde_json::Value;
 
 use crate::command::Command;
-use crate::execute::Operator;
+use crate::execute::{AdminError, Operator};
 
 /// Where commands are sent, by POST, as JSON.
 pub const EXECUTE_PATH: &str = "/execute";
@@ -14,7 +14,7 @@ pub const EXECUTE_PATH: &str = "/execute";
 /// The largest command, in bytes: a hundred rows of an import.
 const COMMAND_LIMIT: usize = 16 * 1024 * 1024;
 
-/// What became of a command, as it travels: what it concerns, or why it was not carried out.
+/// What became of a command, as it travels: what it concerns, or a sentence about what went wrong.
 pub type Outcome = Result<Value, String>;
 
 /// The routes of the operator's socket. Whoever can open the socket is the operator.
@@ -25,9 +25,10 @@ pub fn router(operator: Operator) -> Router {
 
 async fn execute(State(operator): State<Operator>, Json(command): Json<Command>) -> Json<Outcome> {
     let reads = command.only_reads();
-    let outcome = operator.execute(command).await.map_err(|error| error.to_string());
+    let answer = operator.execute(command).await;
     if !reads {
-        tracing::info!(done = outcome.is_ok(), "an operator's command");
+        let done = matches!(answer, Ok(_) | Err(AdminError::Unrecorded(_)));
+        tracing::info!(done, "an operator's command");
     }
-    Json(outcome)
+    Json(answer.map_err(|error| error.to_string()))
 }
