@@ -128,7 +128,7 @@ async fn a_stolen_refresh_token_is_there() {
 #[tokio::test]
 async fn operators_are_in_it_as_well() {
     let server = Server::dev();
-    server.operate(&["app", "create", "--name", "second"]);
+    server.operate(&["app", "create", "--name", "second", "--appid", "second-app"]);
     server.operate(&["session", "list"]);
     let data = server.data();
     refuse(&data, &["account", "disable", "nobody"], "");
@@ -137,11 +137,64 @@ async fn operators_are_in_it_as_well() {
     let trail = listed(&operate(&data, &["audit", "list"], ""));
     drop(folder);
     let theirs: Vec<_> = trail.iter().map(|entry| json!(said(entry, &["what", "refused", "outcome"]))).collect();
-    assert!(theirs.contains(&json!(["operator app create", false, "done"])), "{theirs:?}");
+    assert!(theirs.contains(&json!(["operator app create second-app", false, "done"])), "{theirs:?}");
     assert!(theirs.contains(&json!(["operator account disable", true, "there is no account \"nobody\""])), "{theirs:?}");
     assert_eq!(theirs.last().unwrap(), &json!(["operator account disable", false, "done"]));
     let reads = theirs.iter().any(|entry| entry[0].as_str().unwrap().contains("list"));
     assert!(!reads, "who only reads is not recorded: {theirs:?}");
+}
+
+/// Whose account a command is about, and what else it names, also when it is refused.
+#[tokio::test]
+async fn what_operators_do_says_to_what() {
+    let server = Server::dev();
+    let made = |email: &str| server.create_account(&["--email", email], PASSWORD)["account"].clone();
+    let (anna, ben) = (made(EMAIL), made("ben@example.com"));
+    App::new(&server).v8("/api/user/login", json!({ "email": EMAIL, "password": PASSWORD })).await;
+    let session = server.operate(&["session", "list", "--account", EMAIL])[0]["id"].as_str().unwrap().to_owned();
+    server.operate(&["key", "draw"]);
+    let app = server.operate(&["app", "create"])["appid"].as_str().unwrap().to_owned();
+    let resource = server.operate(&["resource", "create"])["id"].as_str().unwrap().to_owned();
+    let key = server.operate(&["key", "rotate"])["key"].as_str().unwrap().to_owned();
+    let (nobodys, nothing) = (Value::Null, "000000000000000000000000");
+    let mut expected = vec![
+        json!([format!("operator app create {app}"), nobodys, false]),
+        json!([format!("operator resource create {resource}"), nobodys, false]),
+        json!([format!("operator key rotate {key}"), nobodys, false]),
+    ];
+    for (arguments, object, account, done) in [
+        (&["app", "disable", &app][..], &*app, &nobodys, true),
+        (&["app", "disable", "fleet"], "fleet", &nobodys, false),
+        (&["resource", "rotate", &resource], &resource, &nobodys, true),
+        (&["device", "register", "SN-TOUCH", "--kind", "oomi_touch"], "SN-TOUCH", &nobodys, true),
+        (&["cube", "register", "SN-CUBE"], "SN-CUBE", &nobodys, true),
+        (&["cube", "bind", "SN-CUBE", EMAIL], "SN-CUBE", &anna, true),
+        (&["cube", "bind", "SN-CUBE", "ben@example.com"], "SN-CUBE", &ben, false),
+        (&["cube", "set-min-version", "SN-CUBE", "2.0"], "SN-CUBE", &anna, true),
+        (&["cube", "unbind", "SN-CUBE"], "SN-CUBE", &anna, true),
+        (&["cube", "unbind", "SN-CUBE"], "SN-CUBE", &nobodys, true),
+        (&["session", "revoke", &session], &session, &anna, true),
+        (&["session", "revoke", nothing], nothing, &nobodys, false),
+        (&["account", "disable", EMAIL], "", &anna, true),
+        (&["account", "set-password", EMAIL], "", &anna, false),
+        (&["throttle", "clear", "--account", EMAIL], "", &anna, true),
+        (&["throttle", "clear", "--account", "nobody@example.com"], "", &nobodys, true),
+        (&["throttle", "clear", "--source", "192.0.2.7"], "192.0.2.7", &nobodys, true),
+        (&["region", "move", EMAIL, "eu"], "eu", &anna, true),
+    ] {
+        if done {
+            server.operate(arguments);
+        } else {
+            refuse(&server.data(), arguments, "short");
+        }
+        let what = ["operator", arguments[0], arguments[1], object].join(" ");
+        expected.push(json!([what.trim_end(), account, !done]));
+    }
+    let trail = listed(&server.operate(&["audit", "list"]));
+    let of_operators = trail.iter().filter(|entry| entry["what"].as_str().unwrap().starts_with("operator "));
+    let said: Vec<_> = of_operators.map(|entry| json!(said(entry, &["what", "account", "refused"]))).collect();
+    let begin = said.iter().position(|entry| *entry == expected[0]).unwrap();
+    assert_eq!(said[begin..], expected);
 }
 
 /// An account's entries are found by its number when it is gone.
@@ -187,7 +240,7 @@ async fn what_cannot_be_recorded_is_said_and_not_lost() {
         ready(what.filter(|what| what.starts_with("operator ")).collect::<Vec<_>>())
     };
     let kept = until(of_operators, |what| what.len() > 1).await;
-    assert_eq!(kept, ["operator throttle clear", "operator app disable"]);
+    assert_eq!(kept, ["operator throttle clear 192.0.2.7", "operator app disable nobody"]);
 
     let folder = server.stop();
     rename("audit", "elsewhere").await;

@@ -99,7 +99,10 @@ async fn nobody_notices_a_rotation() {
     assert_eq!(verifiers(&server.data())[2], 1);
 
     let trail = server.operate(&["audit", "list", "--reason", "done"]);
-    assert_eq!(trail.as_array().unwrap().iter().filter(|entry| entry["what"] == "operator key rotate").count(), 2);
+    for rotation in &rotations {
+        let what = format!("operator key rotate {}", rotation["key"].as_str().unwrap());
+        assert_eq!(trail.as_array().unwrap().iter().filter(|entry| entry["what"] == what).count(), 1);
+    }
     life.looks_around(&server);
     let server = Server::dev_in(server.stop(), &[]);
     life.goes_on(&server).await;

@@ -425,6 +425,15 @@ impl Core {
         Ok(self.store.sessions(account, page).await?)
     }
 
+    /// Whose a session is.
+    ///
+    /// # Errors
+    /// [`OperatorError::NotFound`], [`OperatorError::Store`].
+    pub async fn account_of_session(&self, session: &ObjectId) -> Result<AccountNumber, OperatorError> {
+        let found = self.store.session(session).await?;
+        found.map(|session| session.account).ok_or_else(|| OperatorError::NotFound(format!("session {session}")))
+    }
+
     /// Ends a session.
     ///
     /// # Errors

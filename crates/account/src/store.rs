@@ -469,6 +469,8 @@ pub trait Store: Send + Sync {
     async fn commit_login(&self, login: LoginCommit) -> Result<LoginOutcome, StoreError>;
     /// Lists sessions by id: one account's, or all.
     async fn sessions(&self, account: Option<AccountNumber>, page: Page<ObjectId>) -> Result<Vec<Session>, StoreError>;
+    /// Finds a session.
+    async fn session(&self, id: &ObjectId) -> Result<Option<Session>, StoreError>;
     /// Finds who holds these access tokens, in any order; nobody for one that no session has.
     async fn holders(&self, access: &[TokenHash]) -> Result<Vec<Arc<Holder>>, StoreError>;
     /// Finds the account with this `apikey` with its sessions at an application or device called so.

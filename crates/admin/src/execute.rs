@@ -17,8 +17,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::command::{
-    AccountCommand, AccountCreate, AppCommand, AuditCommand, Command, CubeCommand, DeviceCommand, KeyCommand, NotifyCommand,
-    OutboxCommand, RegionCommand, ResourceCommand, Secret, SessionCommand, ThrottleCommand,
+    AccountCommand, AccountCreate, AppCommand, AuditCommand, Command, Concerned, CubeCommand, DeviceCommand, KeyCommand,
+    NotifyCommand, Object, OutboxCommand, RegionCommand, ResourceCommand, Secret, SessionCommand, ThrottleCommand, Whose,
 };
 use crate::rows::{Batch, BatchOutcome, Row};
 use crate::view::{
@@ -138,14 +138,18 @@ fn identifier<T: std::str::FromStr<Err = Malformed>>(what: &'static str, text: O
     text.map(|text| text.parse().map_err(|wrong| AdminError::Malformed(what, wrong))).transpose()
 }
 
-/// What the audit trail says of a command.
-fn deed(name: &str, answer: &Answer) -> Deed {
-    let account = answer.as_ref().ok().and_then(|shown| shown.get("account")).and_then(Value::as_i64);
+/// What the audit trail says of a command, and of whose account it is about, if that was there before.
+fn deed(name: &str, account: Option<AccountNumber>, object: Option<Object>, answer: &Answer) -> Deed {
+    let answered = |field: &str| answer.as_ref().ok()?.get(field);
+    let object = object.and_then(|object| match object {
+        Object::Named(name) => Some(name),
+        Object::Made(field) => answered(field)?.as_str().map(str::to_owned),
+    });
     Deed {
-        what: format!("operator {name}"),
+        what: ["operator", name].into_iter().chain(object.as_deref()).collect::<Vec<_>>().join(" "),
         outcome: answer.as_ref().map_or_else(ToString::to_string, |_| "done".into()),
         refused: answer.is_err(),
-        account: account.map(AccountNumber),
+        account: account.or_else(|| answered("account")?.as_i64().map(AccountNumber)),
         identifier: None,
         audience: None,
         origin: None,
@@ -172,12 +176,27 @@ impl Operator {
     /// # Errors
     /// [`AdminError`]; then nothing was changed, but with [`AdminError::Unrecorded`].
     pub async fn execute(&self, command: Command) -> Answer {
-        let recorded = (!command.only_reads()).then(|| command.name());
-        let answer = self.carry_out(command).await;
-        if let Some(name) = recorded {
-            return self.record(deed(&name, &answer), answer).await;
+        if command.only_reads() {
+            return self.carry_out(command).await;
         }
-        answer
+        let Concerned { account, object } = command.concerned();
+        // Afterwards, a session is gone, and a cube is nobody's.
+        let account = match account {
+            Some(whose) => self.whose(whose).await,
+            None => None,
+        };
+        let name = command.name();
+        let answer = self.carry_out(command).await;
+        self.record(deed(&name, account, object, &answer), answer).await
+    }
+
+    /// Whose account a command is about. Where that cannot be found out, the command itself says why, or does without.
+    async fn whose(&self, whose: Whose<'_>) -> Option<AccountNumber> {
+        match whose {
+            Whose::Called(name) => Some(self.core.find_account(name).await.ok()?.number),
+            Whose::SessionOf(id) => self.core.account_of_session(id).await.ok(),
+            Whose::OwnerOf(gateway) => self.core.gateway(gateway).await.ok()?.account,
+        }
     }
 
     /// Puts a command into the audit trail, and gives its answer. What the store does not take is kept until it does, which only a

@@ -501,6 +501,10 @@ impl Store for SqlStore {
         on!(self.read, connection => sessions::list(connection, account, &page))
     }
 
+    async fn session(&self, id: &ObjectId) -> Result<Option<Session>, StoreError> {
+        on!(self.read, connection => sessions::find_one(connection, id))
+    }
+
     async fn holders(&self, access: &[TokenHash]) -> Result<Vec<Arc<Holder>>, StoreError> {
         self.who_holds(access).await
     }

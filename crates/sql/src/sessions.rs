@@ -163,6 +163,11 @@ pub(crate) async fn list(
     query.fetch_all(connection).await?.iter().map(read).collect()
 }
 
+pub(crate) async fn find_one(connection: &mut Connection, id: &ObjectId) -> Result<Option<Session>, StoreError> {
+    let query = engine::query(select!("WHERE id = $1")).bind(id.as_str());
+    query.fetch_optional(connection).await?.as_ref().map(read).transpose()
+}
+
 /// Ends a session, within a transaction.
 pub(crate) async fn end_one(
     connection: &mut Connection,

@@ -198,8 +198,10 @@ pub async fn sessions(store: AnyStore) {
     assert_pages(&annas, key, list(Some(anna.number))).await;
     assert_pages(&bens, key, list(Some(ben.number))).await;
 
+    assert_same(&store.session(&bens[1].id).await.unwrap(), &Some(&bens[1]));
     assert!(store.end_session(&bens[1].id, EndReason::LoggedOut, NOW).await.unwrap());
     assert!(!store.end_session(&bens[1].id, EndReason::LoggedOut, NOW).await.unwrap(), "ended already");
+    assert!(store.session(&bens[1].id).await.unwrap().is_none());
     assert_pages(&annas, key, list(Some(anna.number))).await;
     assert_same(&store.sessions(Some(ben.number), page(None, 10)).await.unwrap(), &[&bens[0], &bens[2]]);
 }
