@@ -529,7 +529,7 @@ pub trait Store: Send + Sync {
     /// fails, those before it have gone all the same.
     async fn forget(&self, before: &Forget) -> Result<(), StoreError>;
 
-    /// Adds entries to the audit trail.
+    /// Adds entries to the audit trail, but for those that are there already.
     async fn append_audit(&self, entries: Vec<Entry>) -> Result<(), StoreError>;
     /// Lists entries of the audit trail by id, which is their order in time.
     async fn audit(&self, query: &AuditQuery, page: Page<ObjectId>) -> Result<Vec<Entry>, StoreError>;

@@ -29,6 +29,7 @@ pub async fn audit_trail(store: AnyStore) {
     ];
     store.append_audit(entries[2..].to_vec()).await.unwrap();
     store.append_audit(entries[..2].to_vec()).await.unwrap();
+    store.append_audit(entries[1..3].to_vec()).await.unwrap();
     store.append_audit(Vec::new()).await.unwrap();
     let everything = AuditQuery::default();
     assert_pages(&entries, |entry| entry.id.clone(), async |page| store.audit(&everything, page).await.unwrap()).await;
