@@ -275,3 +275,44 @@ async fn what_is_old_goes() {
     until(|| ready(made("old@example.com")), |entries| *entries == 0).await;
     assert_eq!(made(EMAIL), 1);
 }
+
+/// What pages refuse is a refusal, and so is to end what is over: anybody can cause any number of them.
+#[tokio::test]
+async fn what_changes_nothing_is_a_refusal() {
+    let server = Server::dev();
+    let panel = Panel::new(&server);
+    for _ in 0..3 {
+        assert_eq!(panel.visit(Method::GET, "/user/verify", &[("code", "x")]).await.0, 200);
+        let logout = [("uuid", TOUCH), ("accountId", "1"), ("accountToken", "0123456789abcdef0123456789abcdef")];
+        panel.form("/accounts/logout", &logout).await.number(json!(null));
+    }
+    let trail = trail_of(server, &[]);
+    for (what, outcome) in [("fantem /user/verify", "the link is malformed"), ("fantem /accounts/logout", "logged out before")] {
+        let alike = trail.iter().filter(|entry| entry["what"] == what && entry["outcome"] == outcome);
+        let (refused, times) = alike.fold((true, 0), |(refused, times), entry| {
+            (refused && entry["refused"] == true, times + entry["times"].as_i64().unwrap())
+        });
+        assert!(refused && times == 3, "{what}: {trail:#?}");
+    }
+}
+
+/// Whose a gateway becomes and ceases to be, also when the gateway itself says that it is as new.
+#[tokio::test]
+async fn gateways_are_named() {
+    let server = Server::dev();
+    let panel = Panel::new(&server);
+    let account = server.create_account(&["--username", "anna"], PASSWORD)["account"].clone();
+    let password = md5(PASSWORD);
+    let form = [("username", "anna"), ("password", password.as_str()), ("uuid", TOUCH), ("cubeSn", CUBE)];
+    assert_eq!(panel.form("/accounts/login", &form).await.answer.body["code"], 1);
+    let cubes = listed(&server.operate(&["cube", "list"]));
+    let guid = cubes.iter().find(|cube| cube["sn"] == CUBE).unwrap()["guid"].clone();
+    let reset = json!({ "guid": guid, "ptopConnectMethod": "v1", "bound": "false", "reset": "reset" });
+    for _ in 0..2 {
+        panel.json("/client/update/status", &reset).await.number(json!(null));
+    }
+    let trail = listed(&server.operate(&["audit", "list", "--account", &account.to_string()]));
+    let entries: Vec<_> = trail.iter().map(|entry| json!(said(entry, &["what", "outcome", "refused", "address"]))).collect();
+    let reset = json!([format!("factory reset {CUBE}"), "unbound", false, "127.0.0.1"]);
+    assert_eq!(entries.iter().filter(|entry| **entry == reset).count(), 1, "{entries:?}");
+}

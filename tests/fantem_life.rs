@@ -630,6 +630,9 @@ async fn binding(server: &Server, panel: &Panel) {
     let reset = json!({ "guid": cube_guid, "ptopConnectMethod": "v1", "bound": "false", "reset": "reset" });
     panel.json("/client/update/status", &reset).await.number(json!(null));
     home().await.fails_in_text(114);
+    let trail = server.operate(&["audit", "list", "--account", &account, "--reason", "bound"]);
+    let last: Vec<_> = trail.as_array().unwrap().iter().rev().take(2).map(|entry| &entry["what"]).collect();
+    assert_eq!(last, ["factory reset cube-5", "fantem /accounts/bindGateway cube-5"], "{trail}");
 }
 
 async fn old_binding(server: &Server, panel: &Panel) {

@@ -1,5 +1,6 @@
 //! More to hash than there is time for: who goes away is not hashed for, and what needs no hash waits for none.
 
+use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::time::Duration;
 
@@ -15,6 +16,7 @@ use crate::frames::{self, frame};
 use crate::siege::connector;
 use crate::support::app::App;
 use crate::support::calls::{CUBE, TOUCH, md5};
+use crate::support::server::operate;
 use crate::support::{Answer, Server};
 
 /// How often a metric is looked at until it says what is waited for.
@@ -147,6 +149,10 @@ async fn who_goes_away_is_not_hashed_for() {
     last.join_all().await;
     assert_eq!(watch.hashed().await - hashed, 5, "hashes for four who stayed and one who came later");
     drop(takes_back);
+    let folder = server.stop();
+    let trail = operate(&folder.path().join("data"), &["audit", "list", "--reason", "broken off"], "");
+    let names: BTreeSet<_> = trail.as_array().unwrap().iter().map(|entry| entry["request"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), 7, "all of them are in the audit trail: {trail}");
 }
 
 /// With every thread hashing and the queue full, whatever needs no hash is answered before those who wait.

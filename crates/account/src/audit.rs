@@ -161,6 +161,15 @@ impl Core {
         self.store.append_audit(vec![entry]).await
     }
 
+    /// Writes what was done into the trail, or lets it wait until the store takes it.
+    pub async fn record_or_later(&self, deed: Deed) {
+        if let Err(error) = self.record(deed.clone()).await {
+            let request_id = deed.origin.as_ref().map(|origin| origin.request.as_str());
+            tracing::error!(request_id, %error, "the audit trail lacks this for now");
+            self.record_later(deed);
+        }
+    }
+
     /// Records something a little later: a refusal, or what the store could not take at once. [`Core::write_waiting`] writes it.
     pub fn record_later(&self, deed: Deed) {
         let mut recent = self.trail.recent();

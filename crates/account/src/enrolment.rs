@@ -1,9 +1,11 @@
 //! How devices and gateways come to be known, by what they report of themselves (`fantem` §5).
 
 use crate::account::AccountNumber;
+use crate::audit::Deed;
 use crate::core::Core;
 use crate::device::{Device, DeviceKind, Facts, Gateway, GatewayKind, Guid, Identity, Serial};
 use crate::login::{ATTEMPTS, unsteady};
+use crate::origin::Origin;
 use crate::store::{InsertError, StoreError};
 
 /// What registers itself.
@@ -203,12 +205,33 @@ impl Core {
         }
     }
 
-    /// Frees a gateway that is this account's; a free one stays so. `None` stands for a factory reset, which frees it from anybody.
+    /// Frees a gateway that says it is as new, from whoever has it. The audit trail has it, once for each owner.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn reset_to_factory(&self, gateway: &Gateway, origin: &Origin) -> Result<(), StoreError> {
+        let Some(owner) = gateway.account else { return Ok(()) };
+        if self.store.unbind(&gateway.serial, Some(owner), self.clock.now()).await? {
+            let deed = Deed {
+                what: format!("factory reset {}", gateway.serial),
+                outcome: "unbound".into(),
+                refused: false,
+                account: Some(owner),
+                identifier: None,
+                audience: None,
+                origin: Some(origin.clone()),
+            };
+            self.record_or_later(deed).await;
+        }
+        Ok(())
+    }
+
+    /// Frees a gateway that is this account's; a free one stays so.
     ///
     /// # Errors
     /// [`BindError`].
-    pub async fn unbind(&self, gateway: &Serial, account: Option<AccountNumber>) -> Result<(), BindError> {
-        if self.store.unbind(gateway, account, self.clock.now()).await? {
+    pub async fn unbind(&self, gateway: &Serial, account: AccountNumber) -> Result<(), BindError> {
+        if self.store.unbind(gateway, Some(account), self.clock.now()).await? {
             return Ok(());
         }
         match self.store.gateway(gateway).await? {

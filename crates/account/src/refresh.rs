@@ -151,17 +151,18 @@ impl Core {
             let tokens = tokens().ok_or(StoreError::OtherKey)?;
             return Ok((session, tokens));
         }
-        self.store.end_session(&session.id, EndReason::TokenReused, self.clock.now()).await?;
         let deed = Deed {
             what: "refresh".into(),
             outcome: RefreshError::Reused.to_string(),
             refused: true,
             account: Some(session.account),
             identifier: None,
-            audience: Some(session.audience),
+            audience: Some(session.audience.clone()),
             origin: Some(refresh.origin.clone()),
         };
-        self.record(deed).await?;
+        // First, for whoever presents the token once more finds no session.
+        self.record_or_later(deed).await;
+        self.store.end_session(&session.id, EndReason::TokenReused, self.clock.now()).await?;
         Err(RefreshError::Reused)
     }
 }

@@ -18,13 +18,13 @@ impl Dialect {
             return Err(Failure::new(code::EMAIL_INACTIVE, "the account is not activated"));
         }
         self.core.bind(&gateway.serial, account.number).await?;
-        Ok(Answer::done().of(account.number).outcome("bound"))
+        Ok(Answer::done().of(account.number).about(gateway.serial).outcome("bound"))
     }
 
     pub(crate) async fn unbind_gateway(&self, incoming: &Incoming) -> Result<Answer, Failure> {
         let (account, gateway) = self.owner_and_gateway(incoming, code::GATEWAY_UNKNOWN).await?;
-        self.core.unbind(&gateway.serial, Some(account.number)).await?;
-        Ok(Answer::done().of(account.number).outcome("unbound"))
+        self.core.unbind(&gateway.serial, account.number).await?;
+        Ok(Answer::done().of(account.number).about(gateway.serial).outcome("unbound"))
     }
 
     /// Who asks, and for which gateway; `a_device` is the code for a guid that is a touch panel's or phone's.
@@ -80,7 +80,7 @@ impl Dialect {
                     error => Failure::new(old::FAILED, error),
                 };
                 self.core.bind(&gateway.serial, number).await.map_err(lost)?;
-                return Ok(Answer::done().of(number).outcome("bound"));
+                return Ok(Answer::done().of(number).about(gateway.serial).outcome("bound"));
             }
         };
         Err(Failure::new(code, "the gateway or the account is bound already"))
@@ -108,8 +108,8 @@ impl Dialect {
         if gateway.account != Some(number) {
             return Err(Failure::new(code::NO_CUBE, "the gateway is not this account's"));
         }
-        self.core.unbind(&gateway.serial, Some(number)).await?;
-        Ok(Answer::done().of(number).outcome("unbound"))
+        self.core.unbind(&gateway.serial, number).await?;
+        Ok(Answer::done().of(number).about(gateway.serial).outcome("unbound"))
     }
 
     /// The forced form: whoever holds the cube takes it, which its account has not agreed to.
@@ -123,7 +123,7 @@ impl Dialect {
         self.holder(&token, number, &touch, code::PARAMETERS).await?;
         let owner = gateway.account.ok_or_else(|| Failure::new(code::NO_CUBE, "the gateway is bound to nobody"))?;
         self.core.rebind(&gateway.serial, owner, number).await?;
-        Ok(Answer::done().of(number).outcome("taken from its account"))
+        Ok(Answer::done().of(number).about(gateway.serial).outcome("taken from its account"))
     }
 }
 

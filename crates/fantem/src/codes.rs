@@ -73,6 +73,7 @@ impl Dialect {
         }
         let checked = self.core.check_code(Purpose::Register, &address, &digits, &incoming.origin).await;
         checked.map_err(|error| CodeCodes::CHECK.refuse(error))?;
+        attempt.changes_nothing();
         Ok(Answer::done())
     }
 }

@@ -83,7 +83,7 @@ impl Dialect {
         let Some(gateway) = gateway else { return Ok(Answer::done()) };
         self.core.set_connect_method(&guid, &method).await?;
         if reset.is_some() {
-            self.core.unbind(&gateway.serial, None).await?;
+            self.core.reset_to_factory(&gateway, &incoming.origin).await?;
             return Ok(Answer::done().outcome("reset to the factory's state"));
         }
         Ok(Answer::done())

@@ -138,8 +138,8 @@ impl Page<'_> {
         }
     }
 
-    fn answer(&self, outcome: &'static str) -> Answer {
-        Answer::whole(self.render_with(StatusCode::OK)).outcome(outcome)
+    fn answer(&self) -> Answer {
+        Answer::whole(self.render_with(StatusCode::OK))
     }
 }
 
@@ -196,33 +196,32 @@ impl Dialect {
     pub(crate) async fn verify_page(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let visitor = words(visitor(incoming.headers()));
         let Some(mailed) = Mailed::of_query(incoming, attempt) else {
-            return Ok(Page::saying(visitor, visitor.activation_unknown).answer("the link is malformed"));
+            return Ok(Page::saying(visitor, visitor.activation_unknown).answer().refused("the link is malformed"));
         };
         // Whose link it is tells the language, also of a link that has expired.
         let words = match self.core.open_link(LinkPurpose::Activate, &mailed.email, &mailed.token, &incoming.origin).await {
             Ok((account, _)) => words_of(&account),
             Err(LinkError::Unknown) => {
-                return Ok(Page::saying(visitor, visitor.activation_unknown).answer("there is no such link"));
+                return Ok(Page::saying(visitor, visitor.activation_unknown).answer().refused("there is no such link"));
             }
             Err(error) => return Err(error.into()),
         };
-        let (said, outcome) = match self.core.activate(&mailed.email, &mailed.token, &incoming.origin).await {
+        let (said, reason) = match self.core.activate(&mailed.email, &mailed.token, &incoming.origin).await {
             Ok(Activated::Now(account)) => {
-                attempt.account = Some(account.number);
-                (words.activated, "activated")
+                return Ok(Page::saying(words, words.activated).answer().of(account.number).outcome("activated"));
             }
             Ok(Activated::Before(_)) => (words.already_active, "activated before"),
             Err(LinkError::Expired) => (words.activation_expired, "the link has expired"),
             Err(LinkError::Unknown | LinkError::Used) => (words.activation_unknown, "there is no such link"),
             Err(error @ (LinkError::Guess(_) | LinkError::Store(_))) => return Err(error.into()),
         };
-        Ok(Page::saying(words, said).answer(outcome))
+        Ok(Page::saying(words, said).answer().refused(reason))
     }
 
     pub(crate) async fn password_page(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let visitor = words(visitor(incoming.headers()));
         let Some(mailed) = Mailed::of_query(incoming, attempt) else {
-            return Ok(Page::saying(visitor, visitor.address_unknown).answer("the link is malformed"));
+            return Ok(Page::saying(visitor, visitor.address_unknown).answer().refused("the link is malformed"));
         };
         match self.core.open_link(LinkPurpose::Reset, &mailed.email, &mailed.token, &incoming.origin).await {
             Ok((account, Ok(_))) => Ok(self.form(words_of(&account), &mailed, None).outcome("shown")),
@@ -251,7 +250,7 @@ impl Dialect {
         let form = Form::parse(&incoming.body)?;
         let visitor = words(visitor(incoming.headers()));
         let Some(mailed) = Mailed::read(form.get("email"), form.get("code"), attempt) else {
-            return Ok(Page::saying(visitor, visitor.address_unknown).answer("the link is malformed"));
+            return Ok(Page::saying(visitor, visitor.address_unknown).answer().refused("the link is malformed"));
         };
         let words = match self.core.open_link(LinkPurpose::Reset, &mailed.email, &mailed.token, &incoming.origin).await {
             Ok((account, Ok(_))) => words_of(&account),
@@ -259,13 +258,13 @@ impl Dialect {
             Err(error) => return refuse_link(visitor, error),
         };
         if !is_our_form(incoming, &form) {
-            return Ok(self.form(words, &mailed, Some(words.stale)).outcome("the form is not ours, or old"));
+            return Ok(self.form(words, &mailed, Some(words.stale)).refused("the form is not ours, or old"));
         }
         if form.get("password") != form.get("again") {
-            return Ok(self.form(words, &mailed, Some(words.differ)).outcome("the two passwords differ"));
+            return Ok(self.form(words, &mailed, Some(words.differ)).refused("the two passwords differ"));
         }
         let Ok(password) = Password::new(form.get("password").unwrap_or_default().to_owned()) else {
-            return Ok(self.form(words, &mailed, Some(words.length)).outcome("the password is too short or too long"));
+            return Ok(self.form(words, &mailed, Some(words.length)).refused("the password is too short or too long"));
         };
         let reset = Reset {
             address: Address::Email(mailed.email.clone()),
@@ -277,24 +276,24 @@ impl Dialect {
         match self.core.reset_password(&reset).await {
             Ok(account) => {
                 let page = Page::saying(words, words.password_set);
-                Ok(page.answer("password reset").of(account.number))
+                Ok(page.answer().outcome("password reset").of(account.number))
             }
             Err(ResetError::Link(error)) => refuse_link(words, error),
             Err(ResetError::Store(error)) => Err(error.into()),
             Err(ResetError::PasswordCommon) => {
-                Ok(self.form(words, &mailed, Some(words.common)).outcome("the password is too common"))
+                Ok(self.form(words, &mailed, Some(words.common)).refused("the password is too common"))
             }
-            Err(ResetError::Hash(_)) => Ok(self.form(words, &mailed, Some(words.busy)).outcome("overloaded")),
-            Err(_) => Ok(Page::saying(words, words.failed).answer("the account cannot be used")),
+            Err(ResetError::Hash(_)) => Ok(self.form(words, &mailed, Some(words.busy)).refused("overloaded")),
+            Err(_) => Ok(Page::saying(words, words.failed).answer().refused("the account cannot be used")),
         }
     }
 }
 
 fn refuse_link(words: &'static Words, error: LinkError) -> Result<Answer, Failure> {
     match error {
-        LinkError::Unknown => Ok(Page::saying(words, words.address_unknown).answer("there is no such link")),
-        LinkError::Expired => Ok(Page::saying(words, words.reset_expired).answer("the link has expired")),
-        LinkError::Used => Ok(Page::saying(words, words.reset_used).answer("the link was used before")),
+        LinkError::Unknown => Ok(Page::saying(words, words.address_unknown).answer().refused("there is no such link")),
+        LinkError::Expired => Ok(Page::saying(words, words.reset_expired).answer().refused("the link has expired")),
+        LinkError::Used => Ok(Page::saying(words, words.reset_used).answer().refused("the link was used before")),
         LinkError::Guess(_) | LinkError::Store(_) => Err(error.into()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use account::{AccountNumber, Language};
+use account::{AccountNumber, Language, Serial};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::Method;
@@ -129,6 +129,7 @@ impl Endpoint {
                 | Self::RegisterByEmail
                 | Self::ResetByPhone
                 | Self::ResetByEmail
+                | Self::ValidatePhoneCode
                 | Self::UpdatePassword
                 | Self::VerifyPage
                 | Self::SetPassword
@@ -165,11 +166,12 @@ impl Endpoint {
     }
 }
 
-/// A success, and what the log says of it.
+/// What is answered, and what the log says of it: a success, or a refusal that is told on a page, or by the answer to a success.
 pub(crate) struct Answer {
     pub body: Body,
     pub account: Option<AccountNumber>,
-    pub outcome: &'static str,
+    pub gateway: Option<Serial>,
+    pub outcome: Result<&'static str, &'static str>,
 }
 
 pub(crate) enum Body {
@@ -183,7 +185,7 @@ impl Answer {
     /// An answer with `data` in the envelope.
     pub fn data(data: impl Serialize) -> Self {
         let data = serde_json::to_value(data).expect("an answer is plain data");
-        Self { body: Body::Data(data), account: None, outcome: "done" }
+        Self::of_body(Body::Data(data))
     }
 
     /// An answer that says nothing but that it is one.
@@ -192,7 +194,11 @@ impl Answer {
     }
 
     pub fn whole(response: Response) -> Self {
-        Self { body: Body::Whole(response), account: None, outcome: "done" }
+        Self::of_body(Body::Whole(response))
+    }
+
+    fn of_body(body: Body) -> Self {
+        Self { body, account: None, gateway: None, outcome: Ok("done") }
     }
 
     /// Whose account it concerns.
@@ -200,9 +206,19 @@ impl Answer {
         Self { account: Some(account), ..self }
     }
 
+    /// Which gateway it concerns.
+    pub fn about(self, gateway: Serial) -> Self {
+        Self { gateway: Some(gateway), ..self }
+    }
+
     /// What the log says.
     pub fn outcome(self, outcome: &'static str) -> Self {
-        Self { outcome, ..self }
+        Self { outcome: Ok(outcome), ..self }
+    }
+
+    /// What the log says, where nothing was done.
+    pub fn refused(self, reason: &'static str) -> Self {
+        Self { outcome: Err(reason), ..self }
     }
 }
 
@@ -237,8 +253,11 @@ async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, req
     }
     match dialect.answer(endpoint, request, &mut attempt).await {
         Ok(answer) => {
-            attempt.account = answer.account;
-            attempt.succeeded(answer.outcome).await;
+            (attempt.account, attempt.gateway) = (answer.account, answer.gateway);
+            match answer.outcome {
+                Ok(outcome) => attempt.succeeded(outcome).await,
+                Err(reason) => attempt.failed(&reason, false),
+            }
             match answer.body {
                 Body::Data(data) => envelope::success(endpoint.family(), data),
                 Body::Whole(response) => response,

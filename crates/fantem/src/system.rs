@@ -11,7 +11,7 @@ pub(crate) fn ping(incoming: &Incoming) -> Answer {
     let number = query.as_ref().and_then(|query| query.get("timeStamp")).and_then(|text| text.parse::<i64>().ok());
     match number {
         Some(_) => Answer::whole("OK".into_response()),
-        None => Answer::whole((StatusCode::BAD_REQUEST, "FAIL").into_response()).outcome("timeStamp is not a number"),
+        None => Answer::whole((StatusCode::BAD_REQUEST, "FAIL").into_response()).refused("timeStamp is not a number"),
     }
 }
 

@@ -34,7 +34,7 @@ impl Dialect {
             session.audience == Audience::Device(serial.clone()) && account.is_none_or(|account| account == session.account)
         };
         let ended = self.core.log_out(&token, is_theirs).await?;
-        Ok(Answer::done().outcome(if ended { "logged out" } else { "logged out before" }))
+        Ok(if ended { Answer::done().outcome("logged out") } else { Answer::done().refused("logged out before") })
     }
 
     pub(crate) async fn flush_token(&self, incoming: &Incoming) -> Result<Answer, Failure> {

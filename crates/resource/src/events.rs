@@ -102,7 +102,7 @@ pub(crate) async fn follow(State(service): State<Arc<Service>>, request: Request
             attempt.succeeded("follows").await;
             ([(CACHE_CONTROL, "no-store")], Sse::new(told(line))).into_response()
         }
-        Err(failure) => failure.log(&attempt),
+        Err(failure) => failure.log(attempt),
     }
 }
 

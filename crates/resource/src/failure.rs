@@ -76,7 +76,7 @@ impl Failure {
     }
 
     /// The answer, after a line in the log.
-    pub fn log(self, attempt: &Attempt) -> Response {
+    pub fn log(self, attempt: Attempt) -> Response {
         attempt.failed(&self, self.status().is_server_error());
         self.into()
     }
@@ -84,7 +84,7 @@ impl Failure {
     /// The answer to a request of which nothing else was looked at.
     pub fn answer(self, call: &'static str, request: &Request) -> Response {
         let allowed = if request.uri().path() == "/sessions/events" { "GET" } else { "POST" };
-        let mut response = self.log(&Attempt::begin("resource", call, request));
+        let mut response = self.log(Attempt::begin("resource", call, request));
         response.headers_mut().insert(ALLOW, HeaderValue::from_static(allowed));
         response
     }

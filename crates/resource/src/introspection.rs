@@ -66,7 +66,7 @@ pub(crate) async fn one(State(service): State<Arc<Service>>, request: Request) -
         let mut answers = look_up(&service, &[token]).await?;
         answers.pop().ok_or(Failure::Panicked)
     };
-    said(&attempt, answer.await.map(Json))
+    said(attempt, answer.await.map(Json))
 }
 
 /// `POST /oauth2/introspect/batch`: up to 100 tokens, in JSON; the answers are in their order.
@@ -83,7 +83,7 @@ pub(crate) async fn many(State(service): State<Arc<Service>>, request: Request) 
         let tokens: Vec<_> = tokens.iter().map(String::as_str).collect();
         look_up(&service, &tokens).await
     };
-    said(&attempt, answer.await.map(|answers| Json(serde_json::json!({ "tokens": answers }))))
+    said(attempt, answer.await.map(|answers| Json(serde_json::json!({ "tokens": answers }))))
 }
 
 async fn read(service: &Service, request: Request) -> Result<Incoming, Failure> {
@@ -102,7 +102,7 @@ async fn look_up(service: &Service, tokens: &[&str]) -> Result<Vec<Answer>, Fail
     Ok(holders.into_iter().map(|holder| holder.map_or(Answer::Bad { active: false }, |holder| Answer::from(&*holder))).collect())
 }
 
-fn said(attempt: &Attempt, answer: Result<impl IntoResponse, Failure>) -> Response {
+fn said(attempt: Attempt, answer: Result<impl IntoResponse, Failure>) -> Response {
     match answer {
         Ok(answer) => {
             attempt.succeeded_quietly("answered");

@@ -122,16 +122,16 @@ pub(crate) async fn emqx_authenticate(State(service): State<Arc<Service>>, reque
         let until = holder.session.access_expires_at.0.div_euclid(1000);
         json!({ "result": "allow", "is_superuser": false, "expire_at": until })
     };
-    emqx(&attempt, service.emqx_authenticate(request).await.map(allowed))
+    emqx(attempt, service.emqx_authenticate(request).await.map(allowed))
 }
 
 /// `POST /mqtt/emqx/authorize`.
 pub(crate) async fn emqx_authorize(State(service): State<Arc<Service>>, request: Request) -> Response {
     let attempt = Attempt::begin("mqtt", "emqx_authorize", &request);
-    emqx(&attempt, service.emqx_authorize(request).await.map(|()| json!({ "result": "allow" })))
+    emqx(attempt, service.emqx_authorize(request).await.map(|()| json!({ "result": "allow" })))
 }
 
-fn emqx(attempt: &Attempt, answer: Result<Value, Denied>) -> Response {
+fn emqx(attempt: Attempt, answer: Result<Value, Denied>) -> Response {
     match answer {
         Ok(allowed) => {
             attempt.succeeded_quietly("allowed");

@@ -4,14 +4,14 @@ use std::fmt::Display;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use account::{AccountNumber, Audience, Core, Deed, Identifier, Origin};
+use account::{AccountNumber, Audience, Core, Deed, Identifier, Origin, Serial};
 use axum::extract::Request;
 use tracing::Span;
 
 use crate::request_id::{Arrival, RequestId};
 
 /// The refusals that metrics tell apart. All others are one, so that what clients send cannot make new time series.
-const REFUSALS: [&str; 12] = [
+const REFUSALS: [&str; 13] = [
     "there is no such account",
     "wrong password",
     "too many wrong guesses",
@@ -24,7 +24,11 @@ const REFUSALS: [&str; 12] = [
     "the application is unknown",
     "the application is disabled",
     "the app is too old for the gateway",
+    BROKEN_OFF,
 ];
+
+/// How a call ends whose client went away, or took too long, or that the server's own end cut short.
+const BROKEN_OFF: &str = "it was broken off before it was answered";
 
 /// Which call a request turns out to be: dialect and endpoint. Whoever wants to know puts one into the request's extensions.
 #[derive(Debug, Clone, Default)]
@@ -38,8 +42,7 @@ impl Called {
     }
 }
 
-/// A call that is under way. What becomes known of it is noted on it; how it ends
-/// writes the line.
+/// A call that is under way. What becomes known of it is noted on it; how it ends writes the line, and to be dropped is an end as well.
 pub struct Attempt {
     id: RequestId,
     /// In whose audit trail it is recorded, and where it comes from.
@@ -55,8 +58,11 @@ pub struct Attempt {
     pub audience: Option<Audience>,
     /// What is odd about it without being wrong.
     pub note: Option<&'static str>,
-    /// Whether somebody else writes its success into the audit trail, as a part of what is done.
-    entrusted: bool,
+    /// Which gateway it is about.
+    pub gateway: Option<Serial>,
+    /// Whether its success is no entry of its own in the audit trail.
+    succeeds_unrecorded: bool,
+    has_ended: bool,
 }
 
 impl Attempt {
@@ -69,43 +75,62 @@ impl Attempt {
             Span::current().record("request_id", id.to_string());
         }
         let begun = Instant::now();
-        let (identifier, account, audience, note) = (None, None, None, None);
-        Self { id, recorder: None, dialect, call, begun, identifier, account, audience, note, entrusted: false }
+        let (identifier, account, audience, note, gateway) = (None, None, None, None, None);
+        let (succeeds_unrecorded, has_ended) = (false, false);
+        Self {
+            id,
+            recorder: None,
+            dialect,
+            call,
+            begun,
+            identifier,
+            account,
+            audience,
+            note,
+            gateway,
+            succeeds_unrecorded,
+            has_ended,
+        }
     }
 
-    /// What the audit trail calls it: dialect and call.
+    /// What the audit trail calls it: dialect and call, and the gateway that it is about.
     fn what(&self) -> String {
-        format!("{} {}", self.dialect, self.call)
+        let gateway = self.gateway.as_ref().map(|gateway| format!(" {gateway}")).unwrap_or_default();
+        format!("{} {}{gateway}", self.dialect, self.call)
     }
 
     /// Leaves it to the caller to write the entry of its success, as a part of what is done. Says what the audit trail calls it.
     #[must_use]
     pub fn entrust_entry(&mut self) -> String {
-        self.entrusted = true;
+        self.succeeds_unrecorded = true;
         self.what()
+    }
+
+    /// Its success changes nothing, so that the audit trail has its refusals only.
+    pub fn changes_nothing(&mut self) {
+        self.succeeds_unrecorded = true;
     }
 
     /// How it ends is to be recorded in the audit trail.
     #[must_use]
-    pub fn recorded(self, core: &Arc<Core>, request: &Request) -> Self {
-        let origin = Arrival::of(request.extensions()).origin();
-        Self { recorder: Some((Arc::clone(core), origin)), ..self }
+    pub fn recorded(mut self, core: &Arc<Core>, request: &Request) -> Self {
+        self.recorder = Some((Arc::clone(core), Arrival::of(request.extensions()).origin()));
+        self
     }
 
     /// It succeeded. Once this is over, the audit trail has it, or will as soon as the store works again.
-    pub async fn succeeded(&self, outcome: &'static str) {
+    pub async fn succeeded(mut self, outcome: &'static str) {
+        self.has_ended = true;
         let (identifier, ms) = (self.who(), self.milliseconds());
         tracing::info!(
             request_id = %self.id, dialect = self.dialect, outcome, account = self.account.map(|account| account.0), identifier,
             note = self.note, ms, "{}", self.call
         );
         self.count("success", outcome);
-        let Some((core, _)) = self.recorder.as_ref().filter(|_| !self.entrusted) else { return };
-        let deed = self.deed(outcome.to_owned(), false);
-        if let Err(error) = core.record(deed.clone()).await {
-            tracing::error!(request_id = %self.id, %error, "the audit trail lacks this for now");
-            core.record_later(deed);
-        }
+        let Some((core, _)) = self.recorder.as_ref().filter(|_| !self.succeeds_unrecorded) else { return };
+        let (core, deed) = (Arc::clone(core), self.deed(outcome.to_owned(), false));
+        // Whoever goes away now takes no entry along.
+        drop(tokio::spawn(async move { core.record_or_later(deed).await }).await);
     }
 
     fn deed(&self, outcome: String, refused: bool) -> Deed {
@@ -121,12 +146,18 @@ impl Attempt {
     }
 
     /// It succeeded, as it does too often for a line each.
-    pub fn succeeded_quietly(&self, outcome: &'static str) {
+    pub fn succeeded_quietly(mut self, outcome: &'static str) {
+        self.has_ended = true;
         self.count("success", outcome);
     }
 
     /// It failed, for a reason in words that hold nothing of the request's content.
-    pub fn failed(&self, reason: &dyn Display, our_fault: bool) {
+    pub fn failed(mut self, reason: &dyn Display, our_fault: bool) {
+        self.has_ended = true;
+        self.fail(reason, our_fault);
+    }
+
+    fn fail(&self, reason: &dyn Display, our_fault: bool) {
         let (identifier, ms, outcome) = (self.who(), self.milliseconds(), reason.to_string());
         if let Some((core, _)) = &self.recorder {
             let deed = self.deed(outcome.clone(), true);
@@ -163,5 +194,13 @@ impl Attempt {
     fn milliseconds(&self) -> f64 {
         let micros = u32::try_from(self.begun.elapsed().as_micros()).unwrap_or(u32::MAX);
         f64::from(micros) / 1000.0
+    }
+}
+
+impl Drop for Attempt {
+    fn drop(&mut self) {
+        if !self.has_ended {
+            self.fail(&BROKEN_OFF, std::thread::panicking());
+        }
     }
 }
