@@ -1,10 +1,12 @@
 //! Mail and SMS, through a real mail server and an SMS gateway in all its moods.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::task::JoinSet;
 
 use crate::support::Server;
 use crate::support::app::App;
@@ -185,6 +187,25 @@ async fn a_change_does_not_wait_for_its_news() {
     let waiting = server.operate(&["outbox", "list"]);
     assert_eq!((&waiting[0]["state"], &waiting[0]["subject"]), (&json!("waiting"), &json!("password-changed")), "{waiting}");
     assert_eq!(app.v2("/v2/user/login", login("another horse battery")).await.body["error"], 0);
+}
+
+/// Nor does it hold up whoever registers next, from the same address.
+#[tokio::test(flavor = "multi_thread")]
+async fn newcomers_do_not_wait_for_each_others_mail() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let mut settings = mail(&listener.local_addr().unwrap().port().to_string());
+    settings.push(("HEARTHGATE_MESSAGES__TIMEOUT", "60s".into()));
+    let server = serve(&settings);
+    let panel = Panel::new(&server);
+    let (mut newcomers, mut connections) = (JoinSet::new(), Vec::new());
+    for name in ["anna", "berta"] {
+        let panel = panel.clone();
+        newcomers.spawn(async move { register(&panel, name).await });
+        let mailed = tokio::time::timeout(Duration::from_secs(30), listener.accept()).await;
+        connections.push(mailed.expect("nobody waits until the mail before is given up"));
+    }
+    drop((listener, connections));
+    assert!(newcomers.join_all().await.iter().all(|code| code == 6012));
 }
 
 /// An operator's new password is news, too.

@@ -151,6 +151,7 @@ impl Core {
         registration: &Registration<'_>,
         session: Option<&Session>,
     ) -> Result<Registered, RegisterError> {
+        self.can_hash(registration.origin)?;
         self.check_names(registration).await?;
         if registration.password.is_common() {
             return Err(RegisterError::PasswordCommon);
@@ -162,7 +163,7 @@ impl Core {
             }
             RegistrationProof::Link { .. } => None,
         };
-        let verifier = self.hash_newcomer(registration, newcomer.as_ref()).await?;
+        let verifier = self.hash_newcomer(registration, newcomer).await?;
         let now = self.clock.now();
         let (email, phone) = match &registration.address {
             Address::Email(email) => (Some(email.clone()), None),
@@ -199,9 +200,10 @@ impl Core {
         }
     }
 
-    async fn hash_newcomer(&self, registration: &Registration<'_>, newcomer: Option<&Permit>) -> Result<Verifier, RegisterError> {
+    /// Hashes the password of whoever registers. The next newcomer's turn is then, not when the mail is sent.
+    async fn hash_newcomer(&self, registration: &Registration<'_>, newcomer: Option<Permit>) -> Result<Verifier, RegisterError> {
         let hashed = self.hash_for(registration.origin, registration.password.clone()).await;
-        if let (Err(_), Some(permit)) = (&hashed, newcomer) {
+        if let (Err(_), Some(permit)) = (&hashed, &newcomer) {
             self.was_right(permit, false).await?;
         }
         Ok(hashed?)

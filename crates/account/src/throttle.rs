@@ -493,8 +493,9 @@ impl Core {
     ) -> Result<(Verdict, Permit), GuessError> {
         // Whoever would wait for too long in all is sent away before anything is written, and has a place in the queue before that is.
         let (begun, longest) = (Instant::now(), self.settings.longest_wait.saturating_sub(entered.hashing));
-        let turn = self.turn(&guess, longest).await?;
+        let mut turn = self.turn(&guess, longest).await?;
         let _share = self.share(&guess.source, longest.saturating_sub(begun.elapsed())).await?;
+        turn.begins_now();
         let place = entered.take_place().unwrap_or_else(|| self.hasher.reserve());
         let permit = self.count(guess, turn).await?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that compares passwords")]

@@ -111,6 +111,11 @@ impl Turns {
 }
 
 impl Turn {
+    /// What was waited for in it is no part of how long a turn takes: that was for others.
+    pub fn begins_now(&mut self) {
+        self.begun = Instant::now();
+    }
+
     /// It cannot go on: whoever waits behind would only find out the same, one after the other.
     pub fn is_stuck(&self) {
         if let Some(line) = self.place.turns.lines().get_mut(&self.place.name) {
@@ -190,6 +195,17 @@ mod tests {
             turns.note(Duration::from_secs(took));
             assert_eq!(turns.would_wait("a", Duration::ZERO), Err(NoTurn::TooLong(Duration::from_secs(mean))));
         }
+    }
+
+    #[test]
+    fn what_was_waited_for_in_a_turn_does_not_count() {
+        let turns = Arc::<Turns>::default();
+        let mut first = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
+        first.begun = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
+        first.begins_now();
+        drop(first);
+        let _second = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
+        assert_eq!(turns.would_wait("a", LONGEST), Ok(()));
     }
 
     #[test]
