@@ -672,6 +672,25 @@ async fn registrations_that_prove_nothing_are_counted_by_source() {
     world.close().await;
 }
 
+/// Whoever knows no account is held back as well, by whatever they try.
+#[tokio::test]
+async fn what_is_tried_at_nobody_counts() {
+    let world = World::new().await;
+    let by_code = async |who: &str| {
+        let credential = Credential::Code("000000".into());
+        world.log_in_as(Login { credential, ..login(who, WRONG, world.caller().await, 1) }).await
+    };
+    let reset = async |who: &str| world.reset_of(who, ResetProof::Code("000000"), PASSWORD).await;
+    for _ in 0..3 {
+        fails!(by_code("a@example.com").await, LoginError::AccountUnknown);
+        fails!(reset("b@example.com").await, ResetError::AccountUnknown);
+    }
+    fails!(reset("c@example.com").await, ResetError::AccountUnknown);
+    fails!(by_code("d@example.com").await, LoginError::Guess(GuessError::TooMany { .. }));
+    fails!(reset("e@example.com").await, ResetError::Code(CodeError::Guess(GuessError::TooMany { .. })));
+    world.close().await;
+}
+
 /// Two regions with a store each, and a directory that knows which of them has whom.
 #[tokio::test]
 async fn what_another_region_has_is_taken() {

@@ -262,6 +262,23 @@ async fn uniform_errors_do_not_tell_who_has_an_account() {
     assert_eq!(world.v8_login("127.0.1.1", EMAIL, WRONG).await.body, json!({ "error": 401 }));
     assert_eq!(world.v8_login("127.0.1.1", "nobody@example.com", WRONG).await.body, json!({ "error": 401 }));
     assert_eq!(world.fantem_login("127.0.1.1", "nobody@example.com", WRONG, TOUCH).await.body["code"], 108);
+
+    let by_code = async |phone: &str| {
+        let body = json!({ "phoneNumber": phone, "countryCode": "+86", "verificationCode": "000000" });
+        world.app.from("127.0.1.2").v2("/v2/user/sms-login", body).await.body["error"].clone()
+    };
+    assert_eq!(by_code("13100000099").await, by_code(PHONE).await);
+
+    // Sent once more, as it is.
+    let made = world.server.operate(&["app", "create", "--profile", "strict"]);
+    let strict = world.app.from("127.0.1.3").as_application(made["appid"].as_str().unwrap(), made["secret"].as_str().unwrap());
+    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_secs();
+    for (who, nonce) in [(EMAIL, "strict01"), ("nobody@example.com", "strict02")] {
+        let body = json!({ "email": who, "password": WRONG, "ts": now, "nonce": nonce });
+        for code in [401, 406] {
+            assert_eq!(strict.v8("/api/user/login", body.clone()).await.body, json!({ "error": code }), "{who}");
+        }
+    }
 }
 
 /// What stands in `X-Forwarded-For` counts where the operator's proxy writes it, and nowhere else.

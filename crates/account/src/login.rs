@@ -283,8 +283,12 @@ impl Core {
             Credential::Code(code) => Claim::Code(code),
         };
         let device = self.admit(&login.caller).await?;
-        let mut account = self.locate(login, &claim).await?;
-        self.refuse_replay(login).await?;
+        let found = self.locate(login).await?;
+        // Whoever hears that there is no such account asks elsewhere with the same bytes (`ewelink-v8` §5).
+        if found.is_some() || self.settings.uniform_errors {
+            self.refuse_replay(login).await?;
+        }
+        let Some(mut account) = found else { return self.refuse_unknown(login, &claim).await };
         for _ in 0..ATTEMPTS {
             let proof = self.check(&claim, login, &account).await?;
             let concluded = self.conclude(login, &claim, device.as_ref(), account, &proof).await;
@@ -323,7 +327,7 @@ impl Core {
             }
             // What it was decided on has changed meanwhile: decide anew. The proof holds as long as the verifier does.
             self.check_caller(&login.caller).await?;
-            account = self.locate(login, claim).await?;
+            account = self.locate(login).await?.ok_or_else(|| self.unknown(claim))?;
         }
         Err(unsteady().into())
     }
@@ -357,18 +361,34 @@ impl Core {
         if now.is_some_and(|application| application.enabled) { Ok(()) } else { Err(LoginError::ApplicationDisabled) }
     }
 
-    async fn locate(&self, login: &Login, claim: &Claim<'_>) -> Result<Account, LoginError> {
+    async fn locate(&self, login: &Login) -> Result<Option<Account>, LoginError> {
         match self.whereabouts(&login.identifier, login.region.as_ref()).await? {
-            Whereabouts::Here(account) => Ok(*account),
+            Whereabouts::Here(account) => Ok(Some(*account)),
             Whereabouts::In(region) => Err(LoginError::OtherRegion(region)),
-            Whereabouts::Nowhere => {
-                // An unknown account costs what a wrong password costs, and counts like one.
-                if let Claim::Password(candidate, entered) = claim {
-                    let guess = self.guess(Subject::Nobody(&login.identifier), &login.origin, login.caller.device());
-                    self.compare(guess, candidate, None, entered).await?;
-                }
-                Err(if self.settings.uniform_errors { LoginError::AccountHidden } else { LoginError::AccountUnknown })
+            Whereabouts::Nowhere => Ok(None),
+        }
+    }
+
+    /// An unknown account costs what a wrong password or code costs, and counts like one.
+    async fn refuse_unknown(&self, login: &Login, claim: &Claim<'_>) -> Result<LoggedIn, LoginError> {
+        match (claim, Address::try_from(login.identifier.clone())) {
+            (Claim::Password(candidate, entered), _) => {
+                let guess = self.guess(Subject::Nobody(&login.identifier), &login.origin, login.caller.device());
+                self.compare(guess, candidate, None, entered).await?;
             }
+            (Claim::Code(code), Ok(address)) => {
+                self.check_code_of_nobody(Purpose::LogIn, &address, code, &login.origin).await?;
+            }
+            (Claim::Code(_), Err(_)) => {}
+        }
+        Err(self.unknown(claim))
+    }
+
+    fn unknown(&self, claim: &Claim<'_>) -> LoginError {
+        match claim {
+            _ if !self.settings.uniform_errors => LoginError::AccountUnknown,
+            Claim::Password(..) => LoginError::AccountHidden,
+            Claim::Code(_) => LoginError::CodeWrong(CodeError::Wrong),
         }
     }
 

@@ -133,6 +133,7 @@ impl Core {
     }
 
     async fn set_anew(&self, reset: &Reset<'_>, session: Option<&Session>) -> Result<Account, ResetError> {
+        self.can_hash(reset.origin)?;
         let mut account = self.resettable(reset).await?;
         if reset.password.is_common() {
             return Err(ResetError::PasswordCommon);
@@ -187,7 +188,12 @@ impl Core {
         let account = match self.whereabouts(&reset.address.identifier(), reset.region.as_ref()).await? {
             Whereabouts::Here(account) => *account,
             Whereabouts::In(region) => return Err(ResetError::OtherRegion(region)),
-            Whereabouts::Nowhere => return Err(ResetError::AccountUnknown),
+            Whereabouts::Nowhere => {
+                if let ResetProof::Code(code) = reset.proof {
+                    self.check_code_of_nobody(Purpose::Reset, &reset.address, code, reset.origin).await?;
+                }
+                return Err(ResetError::AccountUnknown);
+            }
         };
         if !account.enabled {
             return Err(ResetError::AccountDisabled);
