@@ -91,6 +91,17 @@ impl World {
         self.log_in_as(login(who, text, self.caller().await, from)).await
     }
 
+    async fn log_in_by_code(&self, who: &str) -> Result<Tokens, LoginError> {
+        let credential = Credential::Code("000000".into());
+        self.log_in_as(Login { credential, ..login(who, WRONG, self.caller().await, 1) }).await
+    }
+
+    /// With a wrong password, in a request that is to be sent once only.
+    async fn log_in_once(&self, who: &str) -> Result<Tokens, LoginError> {
+        let nonce = Some(("nonce".to_owned(), Duration::from_mins(1)));
+        self.log_in_as(Login { nonce, ..login(who, WRONG, self.caller().await, 2) }).await
+    }
+
     /// On a panel that names a gateway, or on a device that need not have one.
     async fn log_in_on(&self, serial: &str, gateway: Option<&str>) -> Result<Tokens, LoginError> {
         let gateway = gateway.map(|serial| serial.parse().unwrap());
@@ -676,18 +687,33 @@ async fn registrations_that_prove_nothing_are_counted_by_source() {
 #[tokio::test]
 async fn what_is_tried_at_nobody_counts() {
     let world = World::new().await;
-    let by_code = async |who: &str| {
-        let credential = Credential::Code("000000".into());
-        world.log_in_as(Login { credential, ..login(who, WRONG, world.caller().await, 1) }).await
-    };
     let reset = async |who: &str| world.reset_of(who, ResetProof::Code("000000"), PASSWORD).await;
     for _ in 0..3 {
-        fails!(by_code("a@example.com").await, LoginError::AccountUnknown);
+        fails!(world.log_in_by_code("a@example.com").await, LoginError::AccountUnknown);
         fails!(reset("b@example.com").await, ResetError::AccountUnknown);
     }
     fails!(reset("c@example.com").await, ResetError::AccountUnknown);
-    fails!(by_code("d@example.com").await, LoginError::Guess(GuessError::TooMany { .. }));
+    fails!(world.log_in_by_code("d@example.com").await, LoginError::Guess(GuessError::TooMany { .. }));
     fails!(reset("e@example.com").await, ResetError::Code(CodeError::Guess(GuessError::TooMany { .. })));
+    world.close().await;
+}
+
+/// Whether there is an account is told or not, also to whoever sends the same once more.
+#[tokio::test]
+async fn who_exists_is_told_or_not() {
+    let world = World::new().await;
+    fails!(world.log_in_by_code("a@example.com").await, LoginError::AccountUnknown);
+    for _ in 0..2 {
+        fails!(world.log_in_once("a@example.com").await, LoginError::AccountUnknown);
+    }
+    fails!(world.log_in_once(EMAIL).await, LoginError::PasswordWrong);
+    fails!(world.log_in_once(EMAIL).await, LoginError::Replayed);
+    world.close().await;
+
+    let world = World::with(|store| ByHand::with_uniform_errors(store, RULES)).await;
+    fails!(world.log_in_by_code("a@example.com").await, LoginError::CodeWrong(CodeError::Wrong));
+    fails!(world.log_in_once("a@example.com").await, LoginError::AccountHidden);
+    fails!(world.log_in_once("a@example.com").await, LoginError::Replayed);
     world.close().await;
 }
 

@@ -125,13 +125,19 @@ impl ByHand {
 
     /// With something before the hasher. Nobody is turned away for having to wait for it.
     pub fn hashing_by(store: &SqlStore, throttle: Rules, by: impl FnOnce(Hasher) -> Arc<dyn PasswordHasher>) -> Self {
-        Self::put_together("eu", store, throttle, by, Arc::new(Keys::only(MasterKey::draw(&SystemRng))), None)
+        Self::put_together("eu", store, throttle, by, Arc::new(Keys::only(MasterKey::draw(&SystemRng))), None, false)
+    }
+
+    /// One that does not tell whether there is an account.
+    pub fn with_uniform_errors(store: &SqlStore, throttle: Rules) -> Self {
+        let keys = Arc::new(Keys::only(MasterKey::draw(&SystemRng)));
+        Self::put_together("eu", store, throttle, |hasher| Arc::new(hasher), keys, None, true)
     }
 
     /// One of several regions that have a store each.
     pub fn in_region(region: &str, store: &SqlStore, throttle: Rules, regions: &Arc<Regions>) -> Self {
         let (keys, directory) = (Arc::clone(&regions.keys), Arc::clone(regions));
-        Self::put_together(region, store, throttle, |hasher| Arc::new(hasher), keys, Some(directory))
+        Self::put_together(region, store, throttle, |hasher| Arc::new(hasher), keys, Some(directory), false)
     }
 
     fn put_together(
@@ -141,6 +147,7 @@ impl ByHand {
         by: impl FnOnce(Hasher) -> Arc<dyn PasswordHasher>,
         keys: Arc<Keys>,
         directory: Option<Arc<dyn Directory>>,
+        uniform_errors: bool,
     ) -> Self {
         let cost = Cost { memory_kib: 8, iterations: 1 };
         let hashing = Settings { cost, threads: 1, max_wait: Duration::from_hours(1) };
@@ -162,7 +169,7 @@ impl ByHand {
             longest_wait: Duration::from_hours(1),
             throttle,
             audit_keep: Duration::from_hours(24),
-            uniform_errors: false,
+            uniform_errors,
         };
         Self { core: Core::new(ports, settings, keys), region, clock, mailbox }
     }
