@@ -62,6 +62,7 @@ pub struct Attempt {
     pub gateway: Option<Serial>,
     /// Whether its success is no entry of its own in the audit trail.
     succeeds_unrecorded: bool,
+    /// Whether its line is written.
     has_ended: bool,
 }
 
@@ -74,22 +75,19 @@ impl Attempt {
             called.0.get_or_init(|| (dialect, call));
             Span::current().record("request_id", id.to_string());
         }
-        let begun = Instant::now();
-        let (identifier, account, audience, note, gateway) = (None, None, None, None, None);
-        let (succeeds_unrecorded, has_ended) = (false, false);
         Self {
             id,
             recorder: None,
             dialect,
             call,
-            begun,
-            identifier,
-            account,
-            audience,
-            note,
-            gateway,
-            succeeds_unrecorded,
-            has_ended,
+            begun: Instant::now(),
+            identifier: None,
+            account: None,
+            audience: None,
+            note: None,
+            gateway: None,
+            succeeds_unrecorded: false,
+            has_ended: false,
         }
     }
 
