@@ -285,9 +285,15 @@ async fn what_changes_nothing_is_a_refusal() {
         assert_eq!(panel.visit(Method::GET, "/user/verify", &[("code", "x")]).await.0, 200);
         let logout = [("uuid", TOUCH), ("accountId", "1"), ("accountToken", "0123456789abcdef0123456789abcdef")];
         panel.form("/accounts/logout", &logout).await.number(json!(null));
+        let code = json!({ "phone": "13100000002", "countryCode": "+86", "code": "000000" });
+        panel.json("/accounts/validatePhoneCode", &code).await;
     }
     let trail = trail_of(server, &[]);
-    for (what, outcome) in [("fantem /user/verify", "the link is malformed"), ("fantem /accounts/logout", "logged out before")] {
+    for (what, outcome) in [
+        ("fantem /user/verify", "the link is malformed"),
+        ("fantem /accounts/logout", "logged out before"),
+        ("fantem /accounts/validatePhoneCode", "wrong code"),
+    ] {
         let alike = trail.iter().filter(|entry| entry["what"] == what && entry["outcome"] == outcome);
         let (refused, times) = alike.fold((true, 0), |(refused, times), entry| {
             (refused && entry["refused"] == true, times + entry["times"].as_i64().unwrap())

@@ -711,7 +711,7 @@ async fn who_exists_is_told_or_not() {
     world.close().await;
 
     let world = World::with(|store| ByHand::with_uniform_errors(store, RULES)).await;
-    fails!(world.log_in_by_code("a@example.com").await, LoginError::CodeWrong(CodeError::Wrong));
+    fails!(world.log_in_by_code("a@example.com").await, LoginError::CodeHidden);
     fails!(world.log_in_once("a@example.com").await, LoginError::AccountHidden);
     fails!(world.log_in_once("a@example.com").await, LoginError::Replayed);
     world.close().await;

@@ -631,8 +631,10 @@ async fn binding(server: &Server, panel: &Panel) {
     panel.json("/client/update/status", &reset).await.number(json!(null));
     home().await.fails_in_text(114);
     let trail = server.operate(&["audit", "list", "--account", &account, "--reason", "bound"]);
-    let last: Vec<_> = trail.as_array().unwrap().iter().rev().take(2).map(|entry| &entry["what"]).collect();
-    assert_eq!(last, ["factory reset cube-5", "fantem /accounts/bindGateway cube-5"], "{trail}");
+    let last: Vec<_> = trail.as_array().unwrap().iter().rev().map(|entry| &entry["what"]).collect();
+    assert_eq!(last[..2], ["factory reset cube-5", "fantem /accounts/bindGateway cube-5"], "{trail}");
+    let unbound = last.iter().filter(|what| **what == "fantem /accounts/unbindGateway cube-5").count();
+    assert_eq!(unbound, 1, "what was free already was not unbound: {trail}");
 }
 
 async fn old_binding(server: &Server, panel: &Panel) {

@@ -117,6 +117,15 @@ impl Trail {
 }
 
 impl Recent {
+    /// Lets something wait to be written, if there is room.
+    fn wait(&mut self, happened: Happened) {
+        if self.waiting.len() < WAITING {
+            self.waiting.push_back(happened);
+        } else {
+            self.left_out += 1;
+        }
+    }
+
     /// How many deeds have happened at this time before.
     fn nth(&mut self, at: Timestamp) -> u16 {
         let nth = self.last.filter(|(last, _)| *last == at).map_or(0, |(_, nth)| nth.wrapping_add(1));
@@ -151,34 +160,31 @@ impl Core {
         self.happened(deed, &mut self.trail.recent()).entry(1)
     }
 
-    /// Writes what was done into the trail.
+    /// Writes what was done into the trail. What the store does not take waits until it does.
     ///
     /// # Errors
-    /// [`StoreError`].
+    /// [`StoreError`], for whoever is to be told that the trail lacks it for now.
     pub async fn record(&self, deed: Deed) -> Result<(), StoreError> {
         let happened = self.happened(deed, &mut self.trail.recent());
+        let written = self.append(happened.clone()).await;
+        if let Err(error) = &written {
+            let request_id = happened.deed.origin.as_ref().map(|origin| origin.request.as_str());
+            tracing::error!(request_id, %error, "the audit trail lacks this for now");
+            self.trail.recent().wait(happened);
+        }
+        written
+    }
+
+    async fn append(&self, happened: Happened) -> Result<(), StoreError> {
         let entry = self.entry(happened, 1).await?;
         self.store.append_audit(vec![entry]).await
     }
 
-    /// Writes what was done into the trail, or lets it wait until the store takes it.
-    pub async fn record_or_later(&self, deed: Deed) {
-        if let Err(error) = self.record(deed.clone()).await {
-            let request_id = deed.origin.as_ref().map(|origin| origin.request.as_str());
-            tracing::error!(request_id, %error, "the audit trail lacks this for now");
-            self.record_later(deed);
-        }
-    }
-
-    /// Records something a little later: a refusal, or what the store could not take at once. [`Core::write_waiting`] writes it.
+    /// Records a refusal a little later: [`Core::write_waiting`] writes it.
     pub fn record_later(&self, deed: Deed) {
         let mut recent = self.trail.recent();
-        if recent.waiting.len() < WAITING {
-            let happened = self.happened(deed, &mut recent);
-            recent.waiting.push_back(happened);
-        } else {
-            recent.left_out += 1;
-        }
+        let happened = self.happened(deed, &mut recent);
+        recent.wait(happened);
     }
 
     /// Gives a deed its place: after all that have happened on this node.

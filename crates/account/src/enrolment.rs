@@ -211,32 +211,29 @@ impl Core {
     /// [`StoreError`].
     pub async fn reset_to_factory(&self, gateway: &Gateway, origin: &Origin) -> Result<(), StoreError> {
         let Some(owner) = gateway.account else { return Ok(()) };
-        if self.store.unbind(&gateway.serial, Some(owner), self.clock.now()).await? {
-            let deed = Deed {
-                what: format!("factory reset {}", gateway.serial),
-                outcome: "unbound".into(),
-                refused: false,
-                account: Some(owner),
-                identifier: None,
-                audience: None,
-                origin: Some(origin.clone()),
-            };
-            self.record_or_later(deed).await;
-        }
-        Ok(())
+        let entry = self.entry_of(Deed {
+            what: format!("factory reset {}", gateway.serial),
+            outcome: "unbound".into(),
+            refused: false,
+            account: Some(owner),
+            identifier: None,
+            audience: None,
+            origin: Some(origin.clone()),
+        });
+        self.store.unbind(&gateway.serial, Some(owner), self.clock.now(), Some(entry)).await.map(drop)
     }
 
-    /// Frees a gateway that is this account's; a free one stays so.
+    /// Frees a gateway that is this account's; a free one stays so. Says whether it was bound.
     ///
     /// # Errors
     /// [`BindError`].
-    pub async fn unbind(&self, gateway: &Serial, account: AccountNumber) -> Result<(), BindError> {
-        if self.store.unbind(gateway, Some(account), self.clock.now()).await? {
-            return Ok(());
+    pub async fn unbind(&self, gateway: &Serial, account: AccountNumber) -> Result<bool, BindError> {
+        if self.store.unbind(gateway, Some(account), self.clock.now(), None).await? {
+            return Ok(true);
         }
         match self.store.gateway(gateway).await? {
             None => Err(BindError::GatewayUnknown),
-            Some(Gateway { account: None, .. }) => Ok(()),
+            Some(Gateway { account: None, .. }) => Ok(false),
             Some(_) => Err(BindError::Taken),
         }
     }

@@ -145,9 +145,12 @@ pub enum LoginError {
     /// No account has this identifier.
     #[error("there is no such account")]
     AccountUnknown,
-    /// No account has this identifier, and nobody is to hear of it.
+    /// No account has this identifier, and nobody is to hear of it: the password is as if it were wrong.
     #[error("there is no such account")]
     AccountHidden,
+    /// Likewise, as if the code were wrong.
+    #[error("there is no such account")]
+    CodeHidden,
     /// The account lives in another region.
     #[error("the account lives in region {0}")]
     OtherRegion(Region),
@@ -388,7 +391,7 @@ impl Core {
         match claim {
             _ if !self.settings.uniform_errors => LoginError::AccountUnknown,
             Claim::Password(..) => LoginError::AccountHidden,
-            Claim::Code(_) => LoginError::CodeWrong(CodeError::Wrong),
+            Claim::Code(_) => LoginError::CodeHidden,
         }
     }
 
@@ -417,19 +420,21 @@ impl Core {
     ) -> Result<Proof, LoginError> {
         let verifier = account.verifier.clone();
         let guess = self.guess(Subject::Account(account), &login.origin, login.caller.device());
-        let (verdict, permit) = self.compare(guess, candidate, Some(&verifier), entered).await?;
+        let (verdict, mut permit) = self.compare(guess, candidate, Some(&verifier), entered).await?;
         let renewed = match verdict {
             Verdict::Wrong => return Err(LoginError::PasswordWrong),
             Verdict::Right => None,
-            Verdict::RightButOutdated => match self.hash_for(&login.origin, candidate.digest().clone()).await {
-                Ok(renewed) => Some(renewed),
-                // The password is right all the same, and the next login renews its verifier.
-                Err(HashError::Overloaded { .. }) => None,
-                Err(error) => {
-                    self.was_right(&permit, false).await?;
-                    return Err(error.into());
+            Verdict::RightButOutdated => {
+                match self.hash_for(&login.origin, candidate.digest().clone(), Some(&mut permit)).await {
+                    Ok(renewed) => Some(renewed),
+                    // The password is right all the same, and the next login renews its verifier.
+                    Err(HashError::Overloaded { .. }) => None,
+                    Err(error) => {
+                        self.was_right(&permit, false).await?;
+                        return Err(error.into());
+                    }
                 }
-            },
+            }
         };
         Ok(Proof::Password { verifier, renewed, permit })
     }

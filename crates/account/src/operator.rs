@@ -408,7 +408,7 @@ impl Core {
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Store`].
     pub async fn unbind_gateway(&self, gateway: &Serial) -> Result<(), OperatorError> {
-        if !self.store.unbind(gateway, None, self.clock.now()).await? {
+        if !self.store.unbind(gateway, None, self.clock.now(), None).await? {
             self.gateway(gateway).await?;
         }
         Ok(())
@@ -439,6 +439,6 @@ impl Core {
     /// # Errors
     /// [`OperatorError::NotFound`], [`OperatorError::Store`].
     pub async fn end_session(&self, id: &ObjectId) -> Result<(), OperatorError> {
-        found(self.store.end_session(id, EndReason::Revoked, self.clock.now()).await?, || format!("session {id}"))
+        found(self.store.end_session(id, EndReason::Revoked, self.clock.now(), None).await?, || format!("session {id}"))
     }
 }

@@ -126,6 +126,7 @@ impl Core {
     /// # Errors
     /// [`ResetError`], as [`Core::reset_password`].
     pub async fn reset_password_and_log_in(&self, reset: &Reset<'_>, opening: &Opening) -> Result<LoggedIn, ResetError> {
+        self.can_hash(reset.origin)?;
         let account = self.resettable(reset).await?.number;
         let (session, tokens) = self.begin_session(opening, account);
         let account = self.set_anew(reset, Some(&session)).await?;
@@ -147,7 +148,7 @@ impl Core {
             }
             (ResetProof::Link(_), Address::Phone(_)) => return Err(LinkError::Unknown.into()),
         };
-        let verifier = self.hash_for(reset.origin, reset.password.clone()).await?;
+        let verifier = self.hash_for(reset.origin, reset.password.clone(), None).await?;
         for _ in 0..ATTEMPTS {
             if session.is_some_and(|session| session.account != account.number) {
                 // Meanwhile the address has become another account's.
@@ -229,7 +230,7 @@ impl Core {
             }
             let renewed = match verifier.take() {
                 Some(verifier) => verifier,
-                None => self.hash_for(origin, new.clone()).await?,
+                None => self.hash_for(origin, new.clone(), None).await?,
             };
             let news = self.password_news(&account);
             let change = AccountChange {

@@ -151,7 +151,7 @@ impl Core {
             let tokens = tokens().ok_or(StoreError::OtherKey)?;
             return Ok((session, tokens));
         }
-        let deed = Deed {
+        let entry = self.entry_of(Deed {
             what: "refresh".into(),
             outcome: RefreshError::Reused.to_string(),
             refused: true,
@@ -159,10 +159,8 @@ impl Core {
             identifier: None,
             audience: Some(session.audience.clone()),
             origin: Some(refresh.origin.clone()),
-        };
-        // First, for whoever presents the token once more finds no session.
-        self.record_or_later(deed).await;
-        self.store.end_session(&session.id, EndReason::TokenReused, self.clock.now()).await?;
+        });
+        self.store.end_session(&session.id, EndReason::TokenReused, self.clock.now(), Some(entry)).await?;
         Err(RefreshError::Reused)
     }
 }

@@ -201,8 +201,12 @@ impl Core {
     }
 
     /// Hashes the password of whoever registers. The next newcomer's turn is then, not when the mail is sent.
-    async fn hash_newcomer(&self, registration: &Registration<'_>, newcomer: Option<Permit>) -> Result<Verifier, RegisterError> {
-        let hashed = self.hash_for(registration.origin, registration.password.clone()).await;
+    async fn hash_newcomer(
+        &self,
+        registration: &Registration<'_>,
+        mut newcomer: Option<Permit>,
+    ) -> Result<Verifier, RegisterError> {
+        let hashed = self.hash_for(registration.origin, registration.password.clone(), newcomer.as_mut()).await;
         if let (Err(_), Some(permit)) = (&hashed, &newcomer) {
             self.was_right(permit, false).await?;
         }

@@ -11,7 +11,7 @@ use crate::core::Core;
 use crate::hasher::{HashError, Place};
 use crate::origin::{Origin, Source};
 use crate::password::{PasswordDigest, Verifier};
-use crate::throttle::Lane;
+use crate::throttle::{Lane, Permit};
 use crate::turns::{NoTurn, Turn};
 
 impl From<NoTurn> for HashError {
@@ -113,13 +113,21 @@ impl Core {
         Ok(self.shares.wait(source.as_str(), left).await?)
     }
 
-    /// Makes a verifier of a new password that somebody sends.
+    /// Makes a verifier of a new password that somebody sends, who may be in a turn of their own.
     ///
     /// # Errors
     /// [`HashError`].
-    pub(crate) async fn hash_for(&self, origin: &Origin, password: PasswordDigest) -> Result<Verifier, HashError> {
+    pub(crate) async fn hash_for(
+        &self,
+        origin: &Origin,
+        password: PasswordDigest,
+        permit: Option<&mut Permit>,
+    ) -> Result<Verifier, HashError> {
         let left = self.settings.longest_wait.saturating_sub(self.hasher.wait()?);
         let _turn = self.share(&Lane::of_source(origin.source()), left).await?;
+        if let Some(permit) = permit {
+            permit.has_waited();
+        }
         #[expect(clippy::disallowed_methods, reason = "in the source's turn")]
         self.hasher.hash(password).await
     }

@@ -450,8 +450,15 @@ pub trait Store: Send + Sync {
     async fn set_min_app_version(&self, serial: &Serial, version: Option<&AppVersion>) -> Result<bool, StoreError>;
     /// Binds a gateway that is free to an account. `false` when there is no such gateway or account, or it is not free.
     async fn bind(&self, serial: &Serial, account: AccountNumber, now: Timestamp) -> Result<bool, StoreError>;
-    /// Frees a gateway from an account, or from whichever has it. `false` when there is no such gateway, or it is not that account's.
-    async fn unbind(&self, serial: &Serial, account: Option<AccountNumber>, now: Timestamp) -> Result<bool, StoreError>;
+    /// Frees a gateway from an account, or from whichever has it, with an entry in the audit trail if it does. `false` when there is no such
+    /// gateway, or it is not that account's.
+    async fn unbind(
+        &self,
+        serial: &Serial,
+        account: Option<AccountNumber>,
+        now: Timestamp,
+        entry: Option<Entry>,
+    ) -> Result<bool, StoreError>;
     /// Moves a gateway from one account to another. `false` when it is not the first one's, or there is no second one.
     async fn rebind(&self, serial: &Serial, from: AccountNumber, to: AccountNumber, now: Timestamp) -> Result<bool, StoreError>;
     /// Finds a gateway by its guid.
@@ -479,8 +486,14 @@ pub trait Store: Send + Sync {
     async fn refresh_token(&self, refresh: &TokenHash) -> Result<Option<RefreshToken>, StoreError>;
     /// Gives a session new tokens, and remembers the refresh token that it had. `false` when that is not the current one any more.
     async fn rotate(&self, rotation: Rotation) -> Result<bool, StoreError>;
-    /// Ends a session.
-    async fn end_session(&self, id: &ObjectId, reason: EndReason, now: Timestamp) -> Result<bool, StoreError>;
+    /// Ends a session, with an entry in the audit trail if it does.
+    async fn end_session(
+        &self,
+        id: &ObjectId,
+        reason: EndReason,
+        now: Timestamp,
+        entry: Option<Entry>,
+    ) -> Result<bool, StoreError>;
 
     /// The number of the newest event, if all are numbered.
     async fn numbered_events(&self) -> Result<Option<i64>, StoreError>;
@@ -529,7 +542,8 @@ pub trait Store: Send + Sync {
     /// fails, those before it have gone all the same.
     async fn forget(&self, before: &Forget) -> Result<(), StoreError>;
 
-    /// Adds entries to the audit trail, but for those that are there already.
+    /// Adds entries to the audit trail. Of one that is there already, from an earlier try whose answer was lost, only how often it happened
+    /// is new.
     async fn append_audit(&self, entries: Vec<Entry>) -> Result<(), StoreError>;
     /// Lists entries of the audit trail by id, which is their order in time.
     async fn audit(&self, query: &AuditQuery, page: Page<ObjectId>) -> Result<Vec<Entry>, StoreError>;

@@ -404,10 +404,15 @@ pub(crate) struct Permit {
     guess: Guess,
     counted: Counted,
     /// Others who would count in the same lane wait meanwhile, so that what is still under way is nobody's failure.
-    _turn: Turn,
+    turn: Turn,
 }
 
 impl Permit {
+    /// What it waited for was for others from the same source: it says nothing of how long anybody's turn takes.
+    pub(crate) fn has_waited(&mut self) {
+        self.turn.begins_now();
+    }
+
     /// What the store takes back.
     pub(crate) fn right(&self, let_in: bool, rules: Rules, now: Timestamp) -> Right {
         Right { guess: self.guess.clone(), counted: self.counted, let_in, rules, now }
@@ -471,7 +476,7 @@ impl Core {
     async fn count(&self, guess: Guess, turn: Turn) -> Result<Permit, GuessError> {
         let rules = &self.settings.throttle;
         match self.store.take_guess(&guess, rules, self.clock.now()).await {
-            Ok(Guessed::Counted(counted)) => Ok(Permit { guess, counted, _turn: turn }),
+            Ok(Guessed::Counted(counted)) => Ok(Permit { guess, counted, turn }),
             Ok(Guessed::TooMany { retry_after }) => Err(GuessError::TooMany { retry_after }),
             Err(error) => {
                 turn.is_stuck();

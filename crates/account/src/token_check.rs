@@ -54,7 +54,7 @@ impl Core {
     pub async fn log_out(&self, access: &str, is_theirs: impl Fn(&Session) -> bool) -> Result<bool, StoreError> {
         match self.holder_of(access).await? {
             Some(holder) if is_theirs(&holder.session) => {
-                self.store.end_session(&holder.session.id, EndReason::LoggedOut, self.clock.now()).await
+                self.store.end_session(&holder.session.id, EndReason::LoggedOut, self.clock.now(), None).await
             }
             _ => Ok(false),
         }

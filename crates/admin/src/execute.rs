@@ -199,12 +199,10 @@ impl Operator {
         }
     }
 
-    /// Puts a command into the audit trail, and gives its answer. What the store does not take is kept until it does, which only a
-    /// running server lives to see: so the answer says it.
+    /// Puts a command into the audit trail, and gives its answer. What the store does not take waits until it does, which only a running
+    /// server lives to see: so the answer says it.
     async fn record(&self, deed: Deed, answer: Answer) -> Answer {
-        let Err(error) = self.core.record(deed.clone()).await else { return answer };
-        tracing::error!(%error, "the audit trail lacks an operator's command for now");
-        self.core.record_later(deed);
+        let Err(error) = self.core.record(deed).await else { return answer };
         Err(match answer {
             Ok(_) => AdminError::Unrecorded(error),
             Err(refusal) => AdminError::Wrong(format!("{refusal}; nor can the audit trail be written: {error}")),
@@ -398,10 +396,11 @@ impl Operator {
     /// The trail outlives accounts: a number is one, whether or not there is such an account still.
     async fn number_in_trail(&self, name: &str) -> Result<AccountNumber, AdminError> {
         // A phone number with its + would be read as a number, too.
-        let digits = name.bytes().all(|letter| letter.is_ascii_digit());
-        match name.parse().ok().filter(|_| digits) {
-            Some(number) => Ok(AccountNumber(number)),
-            None => self.number(name).await,
+        let number = name.parse().ok().filter(|_| name.bytes().all(|letter| letter.is_ascii_digit()));
+        match (self.core.find_account(name).await, number) {
+            (Ok(account), _) => Ok(account.number),
+            (Err(OperatorError::NotFound(_)), Some(number)) => Ok(AccountNumber(number)),
+            (Err(error), _) => Err(error.into()),
         }
     }
 

@@ -4,6 +4,7 @@ use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::Value;
+use tracing::Instrument;
 
 use crate::command::Command;
 use crate::execute::{AdminError, Operator};
@@ -25,7 +26,9 @@ pub fn router(operator: Operator) -> Router {
 
 async fn execute(State(operator): State<Operator>, Json(command): Json<Command>) -> Json<Outcome> {
     let reads = command.only_reads();
-    let answer = operator.execute(command).await;
+    // Whoever goes away takes nothing along: what is begun is done, and recorded.
+    let executed = tokio::spawn(async move { operator.execute(command).await }.in_current_span());
+    let answer = executed.await.unwrap_or_else(|error| Err(AdminError::Wrong(error.to_string())));
     if !reads {
         let done = matches!(answer, Ok(_) | Err(AdminError::Unrecorded(_)));
         tracing::info!(done, "an operator's command");

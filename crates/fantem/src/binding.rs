@@ -23,8 +23,11 @@ impl Dialect {
 
     pub(crate) async fn unbind_gateway(&self, incoming: &Incoming) -> Result<Answer, Failure> {
         let (account, gateway) = self.owner_and_gateway(incoming, code::GATEWAY_UNKNOWN).await?;
-        self.core.unbind(&gateway.serial, account.number).await?;
-        Ok(Answer::done().of(account.number).about(gateway.serial).outcome("unbound"))
+        let answer = Answer::done().of(account.number);
+        match self.core.unbind(&gateway.serial, account.number).await? {
+            true => Ok(answer.about(gateway.serial).outcome("unbound")),
+            false => Ok(answer.refused("unbound before")),
+        }
     }
 
     /// Who asks, and for which gateway; `a_device` is the code for a guid that is a touch panel's or phone's.

@@ -249,9 +249,11 @@ impl From<LoginError> for Failure {
             LoginError::NoGateway | LoginError::GatewayTaken => code::NO_CUBE,
             LoginError::AppTooOld => code::APP_TOO_OLD,
             // The dialect asks for every region that is served; it has neither nonces nor applications, nor logs in by code.
-            LoginError::OtherRegion(_) | LoginError::Replayed | LoginError::ApplicationDisabled | LoginError::CodeWrong(_) => {
-                return broken(error);
-            }
+            LoginError::OtherRegion(_)
+            | LoginError::Replayed
+            | LoginError::ApplicationDisabled
+            | LoginError::CodeWrong(_)
+            | LoginError::CodeHidden => return broken(error),
         };
         Self::new(code, error)
     }

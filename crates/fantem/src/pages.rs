@@ -1,7 +1,9 @@
 //! The pages that mailed links lead to (§5): activate an account, set a new password. They work without scripts, in the account's
 //! language.
 
-use account::{Account, Activated, Address, Email, Language, LinkError, LinkPurpose, Password, Reset, ResetError, ResetProof};
+use account::{
+    Account, Activated, Address, Email, HashError, Language, LinkError, LinkPurpose, Password, Reset, ResetError, ResetProof,
+};
 use askama::Template;
 use axum::http::header::{
     ACCEPT_LANGUAGE, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue, REFERRER_POLICY, SET_COOKIE,
@@ -283,7 +285,10 @@ impl Dialect {
             Err(ResetError::PasswordCommon) => {
                 Ok(self.form(words, &mailed, Some(words.common)).refused("the password is too common"))
             }
-            Err(ResetError::Hash(_)) => Ok(self.form(words, &mailed, Some(words.busy)).refused("overloaded")),
+            Err(ResetError::Hash(HashError::Overloaded { .. })) => {
+                Ok(self.form(words, &mailed, Some(words.busy)).failed("too many passwords are waiting to be hashed"))
+            }
+            Err(ResetError::Hash(error)) => Err(error.into()),
             Err(_) => Ok(Page::saying(words, words.failed).answer().refused("the account cannot be used")),
         }
     }

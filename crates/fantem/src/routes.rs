@@ -166,12 +166,20 @@ impl Endpoint {
     }
 }
 
-/// What is answered, and what the log says of it: a success, or a refusal that is told on a page, or by the answer to a success.
+/// What is answered, and how it ended.
 pub(crate) struct Answer {
     pub body: Body,
     pub account: Option<AccountNumber>,
     pub gateway: Option<Serial>,
-    pub outcome: Result<&'static str, &'static str>,
+    pub outcome: Outcome,
+}
+
+/// How a call ended that was answered, in the log's words. Pages tell failures as well, and some answers are as if something had been done.
+pub(crate) enum Outcome {
+    Done(&'static str),
+    Refused(&'static str),
+    /// By our own fault.
+    Failed(&'static str),
 }
 
 pub(crate) enum Body {
@@ -198,7 +206,7 @@ impl Answer {
     }
 
     fn of_body(body: Body) -> Self {
-        Self { body, account: None, gateway: None, outcome: Ok("done") }
+        Self { body, account: None, gateway: None, outcome: Outcome::Done("done") }
     }
 
     /// Whose account it concerns.
@@ -213,12 +221,17 @@ impl Answer {
 
     /// What the log says.
     pub fn outcome(self, outcome: &'static str) -> Self {
-        Self { outcome: Ok(outcome), ..self }
+        Self { outcome: Outcome::Done(outcome), ..self }
     }
 
     /// What the log says, where nothing was done.
     pub fn refused(self, reason: &'static str) -> Self {
-        Self { outcome: Err(reason), ..self }
+        Self { outcome: Outcome::Refused(reason), ..self }
+    }
+
+    /// What the log says, where nothing could be done.
+    pub fn failed(self, reason: &'static str) -> Self {
+        Self { outcome: Outcome::Failed(reason), ..self }
     }
 }
 
@@ -255,8 +268,9 @@ async fn handle(State((dialect, endpoint)): State<(Arc<Dialect>, Endpoint)>, req
         Ok(answer) => {
             (attempt.account, attempt.gateway) = (answer.account, answer.gateway);
             match answer.outcome {
-                Ok(outcome) => attempt.succeeded(outcome).await,
-                Err(reason) => attempt.failed(&reason, false),
+                Outcome::Done(outcome) => attempt.succeeded(outcome).await,
+                Outcome::Refused(reason) => attempt.failed(&reason, false),
+                Outcome::Failed(reason) => attempt.failed(&reason, true),
             }
             match answer.body {
                 Body::Data(data) => envelope::success(endpoint.family(), data),

@@ -6,12 +6,13 @@ use account::{AccountNumber, AuditQuery, Entry, ObjectId, StoreError, Timestamp}
 use crate::engine::{self, Connection, Record};
 use crate::row::Row;
 
-/// Within a transaction. What is there already was written by an earlier try, whose answer was lost.
+/// Within a transaction. What is there already was written by an earlier try, whose answer was lost; more that is alike may have come since.
 pub(crate) async fn append(connection: &mut Connection, entries: &[Entry]) -> Result<(), StoreError> {
     for entry in entries {
         engine::query(
             "INSERT INTO audit (id, at, what, outcome, refused, account, identifier, audience, address, request, times) \
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (id) DO NOTHING",
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) \
+             ON CONFLICT (id) DO UPDATE SET times = excluded.times",
         )
         .bind(entry.id.as_str())
         .bind(entry.at.0)

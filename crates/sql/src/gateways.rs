@@ -1,12 +1,12 @@
 //! Gateways and their binding.
 
 use account::store::{InsertError, Page};
-use account::{AccountNumber, AppVersion, Gateway, Guid, Identity, Serial, SessionChange, StoreError, Timestamp};
+use account::{AccountNumber, AppVersion, Entry, Gateway, Guid, Identity, Serial, SessionChange, StoreError, Timestamp};
 
 use crate::accounts::bump_revision;
 use crate::engine::{self, Connection, Record};
 use crate::row::{Row, facts, insert_failed};
-use crate::session_events;
+use crate::{audit, session_events};
 
 /// A query of whole gateways, by the names of their columns: a newer version may have added some.
 macro_rules! select {
@@ -178,6 +178,7 @@ pub(crate) async fn unbind(
     serial: &Serial,
     account: Option<AccountNumber>,
     now: Timestamp,
+    entry: &[Entry],
 ) -> Result<bool, StoreError> {
     let mut transaction = connection.begin().await?;
     let owner = engine::query_scalar("SELECT account FROM gateways WHERE serial = $1 AND account IS NOT NULL");
@@ -189,6 +190,7 @@ pub(crate) async fn unbind(
     let unbound = done > 0;
     if unbound {
         session_events::note_gateway(&mut transaction, AccountNumber(owner), SessionChange::GatewayLost, now).await?;
+        audit::append(&mut transaction, entry).await?;
     }
     transaction.commit().await?;
     Ok(unbound)

@@ -464,8 +464,14 @@ impl Store for SqlStore {
         on!(self.write, connection => gateways::bind(connection, serial, account, now))
     }
 
-    async fn unbind(&self, serial: &Serial, account: Option<AccountNumber>, now: Timestamp) -> Result<bool, StoreError> {
-        on!(self.write, connection => gateways::unbind(connection, serial, account, now))
+    async fn unbind(
+        &self,
+        serial: &Serial,
+        account: Option<AccountNumber>,
+        now: Timestamp,
+        entry: Option<Entry>,
+    ) -> Result<bool, StoreError> {
+        on!(self.write, connection => gateways::unbind(connection, serial, account, now, entry.as_slice()))
     }
 
     async fn rebind(&self, serial: &Serial, from: AccountNumber, to: AccountNumber, now: Timestamp) -> Result<bool, StoreError> {
@@ -523,9 +529,15 @@ impl Store for SqlStore {
         together!(self, touched, rotation, connection => sessions::rotate(connection, &rotation))
     }
 
-    async fn end_session(&self, id: &ObjectId, reason: EndReason, now: Timestamp) -> Result<bool, StoreError> {
-        let ended = id.clone();
-        together!(self, Touched::Session(id), ended, connection => sessions::end_one(connection, &ended, reason, now))
+    async fn end_session(
+        &self,
+        id: &ObjectId,
+        reason: EndReason,
+        now: Timestamp,
+        entry: Option<Entry>,
+    ) -> Result<bool, StoreError> {
+        let ending = (id.clone(), entry);
+        together!(self, Touched::Session(id), ending, connection => sessions::end_one(connection, &ending.0, reason, now, ending.1.as_slice()))
     }
 
     async fn numbered_events(&self) -> Result<Option<i64>, StoreError> {

@@ -4,7 +4,9 @@ use std::slice;
 use std::time::Duration;
 
 use account::store::{LoginCommit, LoginDone, LoginOutcome, Page, RefreshToken, Rotation, Spend};
-use account::{AccountNumber, Audience, Client, EndReason, ObjectId, Session, SpentToken, StoreError, Timestamp, TokenHash};
+use account::{
+    AccountNumber, Audience, Client, EndReason, Entry, ObjectId, Session, SpentToken, StoreError, Timestamp, TokenHash,
+};
 
 use crate::engine::{self, Connection, Engine, Record};
 use crate::row::Row;
@@ -174,8 +176,13 @@ pub(crate) async fn end_one(
     id: &ObjectId,
     reason: EndReason,
     now: Timestamp,
+    entry: &[Entry],
 ) -> Result<bool, StoreError> {
-    session_events::end(connection, Which::One(id), reason, now).await
+    let ended = session_events::end(connection, Which::One(id), reason, now).await?;
+    if ended {
+        audit::append(connection, entry).await?;
+    }
+    Ok(ended)
 }
 
 /// Whether an account has a session with this id.

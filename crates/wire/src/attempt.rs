@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use account::{AccountNumber, Audience, Core, Deed, Identifier, Origin, Serial};
 use axum::extract::Request;
-use tracing::Span;
+use tracing::{Instrument, Span};
 
 use crate::request_id::{Arrival, RequestId};
 
@@ -128,7 +128,7 @@ impl Attempt {
         let Some((core, _)) = self.recorder.as_ref().filter(|_| !self.succeeds_unrecorded) else { return };
         let (core, deed) = (Arc::clone(core), self.deed(outcome.to_owned(), false));
         // Whoever goes away now takes no entry along.
-        drop(tokio::spawn(async move { core.record_or_later(deed).await }).await);
+        drop(tokio::spawn(async move { core.record(deed).await }.in_current_span()).await);
     }
 
     fn deed(&self, outcome: String, refused: bool) -> Deed {
@@ -197,8 +197,10 @@ impl Attempt {
 
 impl Drop for Attempt {
     fn drop(&mut self) {
-        if !self.has_ended {
-            self.fail(&BROKEN_OFF, std::thread::panicking());
+        match (self.has_ended, std::thread::panicking()) {
+            (true, _) => {}
+            (false, true) => self.fail(&"the server panicked", true),
+            (false, false) => self.fail(&BROKEN_OFF, false),
         }
     }
 }

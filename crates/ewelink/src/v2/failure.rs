@@ -166,6 +166,7 @@ fn login(error: &LoginError) -> Said {
         LoginError::OtherRegion(_) => ELSEWHERE,
         LoginError::Guess(error) => guess(error),
         LoginError::PasswordWrong | LoginError::AccountHidden => said(10001, "wrong password"),
+        LoginError::CodeHidden => code(&CodeError::Wrong),
         LoginError::CodeWrong(error) => code(error),
         LoginError::NotActivated | LoginError::ActivationLapsed => NOT_ACTIVE,
         LoginError::AccountDisabled => DISABLED,

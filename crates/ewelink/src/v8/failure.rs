@@ -210,6 +210,7 @@ impl Failure {
             LoginError::Store(error) => Self::store_codes(error),
             // An application has neither device nor gateway, and logs in with a password.
             LoginError::CodeWrong(_)
+            | LoginError::CodeHidden
             | LoginError::DeviceUnknown
             | LoginError::GatewayMissing
             | LoginError::GatewayUnknown

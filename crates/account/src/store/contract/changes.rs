@@ -87,7 +87,7 @@ pub async fn revisions(store: AnyStore) {
     }
     assert!(store.bind(&serial("one"), anna, NOW).await.unwrap());
     changed("bound").await;
-    assert!(store.unbind(&serial("one"), None, NOW).await.unwrap());
+    assert!(store.unbind(&serial("one"), None, NOW, None).await.unwrap());
     changed("unbound").await;
 
     let session = || a_session(anna, at_phone("one"), NOW);
@@ -116,8 +116,8 @@ pub async fn what_is_unknown_changes_nothing(store: AnyStore) {
     assert!(!store.set_min_app_version(&serial("none"), Some(&"1".parse().unwrap())).await.unwrap());
     assert!(!store.bind(&serial("none"), anna.number, NOW).await.unwrap());
     assert!(!store.bind(&serial("one"), NOBODY, NOW).await.unwrap());
-    assert!(!store.unbind(&serial("none"), None, NOW).await.unwrap());
-    assert!(!store.end_session(&ObjectId::draw(&SystemRng), EndReason::LoggedOut, NOW).await.unwrap());
+    assert!(!store.unbind(&serial("none"), None, NOW, None).await.unwrap());
+    assert!(!store.end_session(&ObjectId::draw(&SystemRng), EndReason::LoggedOut, NOW, None).await.unwrap());
     let stranger = a_session(NOBODY, at_phone("one"), NOW);
     assert!(store.commit_login(commit(&stranger, 0)).await.unwrap().done().is_none());
     assert!(store.sessions(Some(NOBODY), page(None, 10)).await.unwrap().is_empty());
@@ -135,12 +135,12 @@ pub async fn binding(store: AnyStore) {
     let before = everything(&store).await;
     assert!(!store.bind(&serial("one"), ben, NOW).await.unwrap(), "not free");
     assert!(!store.bind(&serial("one"), anna, NOW).await.unwrap(), "not free, though hers");
-    assert!(!store.unbind(&serial("two"), None, NOW).await.unwrap(), "free already");
+    assert!(!store.unbind(&serial("two"), None, NOW, None).await.unwrap(), "free already");
     assert_eq!(everything(&store).await, before);
 
     assert!(store.bind(&serial("two"), anna, NOW).await.unwrap(), "a second one");
     assert_eq!((serials(anna).await, serials(ben).await), (vec!["one".to_owned(), "two".to_owned()], vec![]));
-    assert!(store.unbind(&serial("one"), None, NOW).await.unwrap());
+    assert!(store.unbind(&serial("one"), None, NOW, None).await.unwrap());
     assert_eq!(serials(anna).await, ["two"]);
     assert!(store.bind(&serial("one"), ben, NOW).await.unwrap(), "free again");
     assert_eq!((serials(anna).await, serials(ben).await), (vec!["two".to_owned()], vec!["one".to_owned()]));

@@ -146,8 +146,8 @@ pub async fn every_end_is_an_event(store: AnyStore) {
     assert_events(&store, &mut seen, &[], "a login alone ends nothing").await;
     let second = begin().await;
     assert_events(&store, &mut seen, &both(&first, EndReason::Replaced, NOW), "another login").await;
-    assert!(store.end_session(&second[0].id, EndReason::Revoked, later(1)).await.unwrap());
-    assert!(!store.end_session(&second[0].id, EndReason::LoggedOut, later(2)).await.unwrap());
+    assert!(store.end_session(&second[0].id, EndReason::Revoked, later(1), None).await.unwrap());
+    assert!(!store.end_session(&second[0].id, EndReason::LoggedOut, later(2), None).await.unwrap());
     assert_events(&store, &mut seen, &[ended(&second[0], &anna, EndReason::Revoked, later(1))], "revoked, once").await;
     let device = a_device("one", None);
     store.put_device(&device, later(3)).await.unwrap();
@@ -234,14 +234,14 @@ pub async fn gateways_gained_and_lost_are_events(store: AnyStore) {
     assert!(store.bind(&one, anna.number, later(1)).await.unwrap());
     assert_events(&store, &mut seen, &changed(&annas, &anna, GAINED, later(1)), "bound").await;
     assert!(!store.bind(&one, ben.number, later(2)).await.unwrap());
-    assert!(!store.unbind(&one, Some(ben.number), later(2)).await.unwrap());
+    assert!(!store.unbind(&one, Some(ben.number), later(2), None).await.unwrap());
     assert!(!store.rebind(&one, ben.number, anna.number, later(2)).await.unwrap());
     assert_events(&store, &mut seen, &[], "nothing has changed").await;
     assert!(store.rebind(&one, anna.number, ben.number, later(3)).await.unwrap());
     let both = [changed(&annas, &anna, LOST, later(3)), changed(&bens, &ben, GAINED, later(3))].concat();
     assert_events(&store, &mut seen, &both, "one has lost it, the other has gained it").await;
     // At the same time as the one before: it is an event of its own.
-    assert!(store.unbind(&one, None, later(3)).await.unwrap());
+    assert!(store.unbind(&one, None, later(3), None).await.unwrap());
     assert_events(&store, &mut seen, &changed(&bens, &ben, LOST, later(3)), "unbound").await;
 
     let (session, two) = (a_session(anna.number, at_phone("three"), later(4)), serial("two"));
@@ -282,7 +282,7 @@ pub async fn events_are_numbered_in_order(store: AnyStore) {
     let end = async |at| {
         let anna = reread(&store, anna.number).await;
         let session = log_in(&store, &anna, at_phone("one")).await.session;
-        assert!(store.end_session(&session.id, EndReason::LoggedOut, at).await.unwrap());
+        assert!(store.end_session(&session.id, EndReason::LoggedOut, at, None).await.unwrap());
         session.id
     };
     let (second, first) = (end(later(2)).await, end(later(1)).await);
@@ -306,7 +306,7 @@ pub async fn old_events_are_forgotten(store: AnyStore) {
     let end = async |at| {
         let anna = reread(&store, anna.number).await;
         let session = log_in(&store, &anna, at_phone("one")).await.session;
-        assert!(store.end_session(&session.id, EndReason::LoggedOut, at).await.unwrap());
+        assert!(store.end_session(&session.id, EndReason::LoggedOut, at, None).await.unwrap());
     };
     for at in [later(1), later(2), later(3)] {
         end(at).await;
@@ -338,7 +338,7 @@ pub async fn much_is_forgotten(store: AnyStore) {
         let (store, anna, one) = (Arc::clone(&store), anna.clone(), one.clone());
         tasks.spawn(async move {
             let session = log_in(&store, &anna, at_device(&number.to_string())).await.session;
-            assert!(store.end_session(&session.id, EndReason::LoggedOut, NOW).await.unwrap());
+            assert!(store.end_session(&session.id, EndReason::LoggedOut, NOW, None).await.unwrap());
             assert!(store.remember_nonce(&one, &number.to_string(), NOW, keep).await.unwrap());
         });
     }
@@ -376,7 +376,7 @@ pub async fn ends_race(store: AnyStore) {
             tasks.spawn(async move {
                 match way {
                     0 => {
-                        store.end_session(&session.id, EndReason::LoggedOut, NOW).await.unwrap();
+                        store.end_session(&session.id, EndReason::LoggedOut, NOW, None).await.unwrap();
                     }
                     1 => store.put_device(&a_device(session.audience.id(), None), NOW).await.unwrap(),
                     _ => {

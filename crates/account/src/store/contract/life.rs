@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use tokio::task::JoinSet;
 
 use super::super::{Created, Creation, Imported, Mailed, Mailing, NewCode, RefreshToken, Rotation, Spend};
+use super::trail::an_entry;
 use super::*;
 use crate::{Address, Limit, Link, LinkPurpose, ProvenCode, Purpose, Queued, SpentToken};
 
@@ -431,7 +432,8 @@ pub async fn gateways_come_again(store: AnyStore) {
     let expected = Gateway { account: Some(anna.number), min_app_version: Some(version), connect_method: part("v2"), ..named };
     assert_same(&store.gateway(&gateway.serial).await.unwrap(), &Some(&expected));
 
-    assert!(!store.unbind(&gateway.serial, Some(ben.number), NOW).await.unwrap(), "not ben's to give");
+    let (untrue, unbound) = (an_entry(NOW, "untrue", None), an_entry(NOW, "unbound", None));
+    assert!(!store.unbind(&gateway.serial, Some(ben.number), NOW, Some(untrue)).await.unwrap(), "not ben's to give");
     assert!(!store.rebind(&gateway.serial, ben.number, anna.number, NOW).await.unwrap());
     assert!(!store.rebind(&gateway.serial, anna.number, NOBODY, NOW).await.unwrap());
     assert_same(&store.gateway(&gateway.serial).await.unwrap(), &Some(&expected));
@@ -440,7 +442,8 @@ pub async fn gateways_come_again(store: AnyStore) {
     assert!(store.rebind(&gateway.serial, anna.number, ben.number, NOW).await.unwrap());
     assert_eq!(store.gateway(&gateway.serial).await.unwrap().unwrap().account, Some(ben.number));
     assert_eq!(revisions().await, before.map(|revision| revision + 1), "both decide anew");
-    assert!(store.unbind(&gateway.serial, Some(ben.number), NOW).await.unwrap());
+    assert!(store.unbind(&gateway.serial, Some(ben.number), NOW, Some(unbound.clone())).await.unwrap());
+    assert_same(&store.audit(&AuditQuery::default(), page(None, 10)).await.unwrap(), &[&unbound]);
 }
 
 pub async fn moves(store: AnyStore) {

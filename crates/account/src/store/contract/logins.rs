@@ -4,6 +4,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
+use super::trail::an_entry;
 use super::*;
 
 pub async fn login_replaces_a_session(store: AnyStore) {
@@ -35,7 +36,7 @@ pub async fn login_replaces_a_session(store: AnyStore) {
     expected.push(third.id);
     expected.sort();
     assert_eq!(session_ids(&store, None).await, expected, "one left, and those elsewhere");
-    assert!(!store.end_session(&first.id, EndReason::LoggedOut, NOW).await.unwrap());
+    assert!(!store.end_session(&first.id, EndReason::LoggedOut, NOW, None).await.unwrap());
 }
 
 pub async fn login_keeps_what_it_does_not_say(store: AnyStore) {
@@ -199,8 +200,12 @@ pub async fn sessions(store: AnyStore) {
     assert_pages(&bens, key, list(Some(ben.number))).await;
 
     assert_same(&store.session(&bens[1].id).await.unwrap(), &Some(&bens[1]));
-    assert!(store.end_session(&bens[1].id, EndReason::LoggedOut, NOW).await.unwrap());
-    assert!(!store.end_session(&bens[1].id, EndReason::LoggedOut, NOW).await.unwrap(), "ended already");
+    let (ended, untrue) = (an_entry(NOW, "used before", None), an_entry(NOW, "untrue", None));
+    assert!(store.end_session(&bens[1].id, EndReason::TokenReused, NOW, Some(ended.clone())).await.unwrap());
+    assert!(!store.end_session(&bens[1].id, EndReason::TokenReused, NOW, Some(untrue)).await.unwrap(), "ended already");
+    let mut trail = store.audit(&AuditQuery::default(), page(None, 100)).await.unwrap();
+    trail.retain(|entry| entry.refused);
+    assert_same(&trail, &[&ended]);
     assert!(store.session(&bens[1].id).await.unwrap().is_none());
     assert_pages(&annas, key, list(Some(anna.number))).await;
     assert_same(&store.sessions(Some(ben.number), page(None, 10)).await.unwrap(), &[&bens[0], &bens[2]]);

@@ -21,7 +21,7 @@ pub(super) fn an_entry(at: Timestamp, outcome: &str, account: Option<i64>) -> En
 }
 
 pub async fn audit_trail(store: AnyStore) {
-    let entries = [
+    let mut entries = [
         an_entry(NOW, "logged in", Some(1)),
         an_entry(later(1), "Wrong Password", Some(2)),
         an_entry(later(2), "100% wrong", None),
@@ -29,7 +29,9 @@ pub async fn audit_trail(store: AnyStore) {
     ];
     store.append_audit(entries[2..].to_vec()).await.unwrap();
     store.append_audit(entries[..2].to_vec()).await.unwrap();
-    store.append_audit(entries[1..3].to_vec()).await.unwrap();
+    let more = Entry { times: 5, ..entries[1].clone() };
+    store.append_audit(vec![more.clone(), entries[2].clone()]).await.unwrap();
+    entries[1] = more;
     store.append_audit(Vec::new()).await.unwrap();
     let everything = AuditQuery::default();
     assert_pages(&entries, |entry| entry.id.clone(), async |page| store.audit(&everything, page).await.unwrap()).await;
