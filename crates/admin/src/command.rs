@@ -670,6 +670,12 @@ impl Command {
         }
     }
 
+    /// Whether it is a part of something that is given again where it was broken off. What nobody waits for any more must not be done
+    /// meanwhile.
+    pub(crate) fn goes_on_later(&self) -> bool {
+        matches!(self, Self::Account(AccountCommand::ImportBatch(_)))
+    }
+
     /// Whether it changes nothing.
     #[must_use]
     pub fn only_reads(&self) -> bool {

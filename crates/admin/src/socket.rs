@@ -26,9 +26,14 @@ pub fn router(operator: Operator) -> Router {
 
 async fn execute(State(operator): State<Operator>, Json(command): Json<Command>) -> Json<Outcome> {
     let reads = command.only_reads();
-    // Whoever goes away takes nothing along: what is begun is done, and recorded.
-    let executed = tokio::spawn(async move { operator.execute(command).await }.in_current_span());
-    let answer = executed.await.unwrap_or_else(|error| Err(AdminError::Wrong(error.to_string())));
+    let goes_on_later = command.goes_on_later();
+    let executed = async move { operator.execute(command).await }.in_current_span();
+    let answer = if goes_on_later {
+        executed.await
+    } else {
+        // Whoever goes away takes nothing along: what is begun is done, and recorded.
+        tokio::spawn(executed).await.unwrap_or_else(|error| Err(AdminError::Wrong(error.to_string())))
+    };
     if !reads {
         let done = matches!(answer, Ok(_) | Err(AdminError::Unrecorded(_)));
         tracing::info!(done, "an operator's command");
