@@ -16,7 +16,7 @@ use crate::region::Region;
 use crate::session::Audience;
 use crate::share::Inside;
 use crate::store::{Store, StoreError};
-use crate::throttle::Rules;
+use crate::tally::Rules;
 use crate::time::Clock;
 use crate::turns::Turns;
 

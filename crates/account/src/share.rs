@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use crate::core::Core;
 use crate::hasher::{HashError, Place};
+use crate::lane::Lane;
 use crate::origin::{Origin, Source};
 use crate::password::{PasswordDigest, Verifier};
-use crate::throttle::{Lane, Permit};
+use crate::throttle::Permit;
 use crate::turns::{NoTurn, Turn};
 
 impl From<NoTurn> for HashError {
