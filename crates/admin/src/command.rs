@@ -1,6 +1,5 @@
 //! The commands.
 
-use std::fmt::Display;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
@@ -50,59 +49,6 @@ pub enum Wanted<'a> {
     Password(Option<PathBuf>, &'a mut Option<Secret>),
     /// Something else, from the file if one is named.
     FromFile(Option<PathBuf>, &'a mut Option<Secret>),
-}
-
-/// What a command is about, as far as it says itself: what the audit trail tells of it.
-#[derive(Debug, Default)]
-pub(crate) struct Concerned<'a> {
-    /// Whose account.
-    pub account: Option<Whose<'a>>,
-    /// Something else.
-    pub object: Option<Object>,
-}
-
-/// How to find whose account a command is about.
-#[derive(Debug)]
-pub(crate) enum Whose<'a> {
-    /// By its number or an identifier.
-    Called(&'a str),
-    /// By a session.
-    SessionOf(&'a ObjectId),
-    /// By a cube or hub that is bound to it.
-    OwnerOf(&'a Serial),
-}
-
-/// What a command is about when it is no account. Nothing that tells who somebody is, and no secret.
-#[derive(Debug)]
-pub(crate) enum Object {
-    /// What the command calls so.
-    Named(String),
-    /// What the command makes: the answer has its name, here.
-    Made(&'static str),
-}
-
-impl Object {
-    fn named(name: impl Display) -> Self {
-        Self::Named(name.to_string())
-    }
-
-    fn named_or_made(name: Option<&impl Display>, made: &'static str) -> Self {
-        name.map_or(Self::Made(made), Self::named)
-    }
-}
-
-impl<'a> Concerned<'a> {
-    fn account(name: &'a str) -> Self {
-        Self { account: Some(Whose::Called(name)), object: None }
-    }
-
-    fn object(object: Object) -> Self {
-        Self { account: None, object: Some(object) }
-    }
-
-    fn both(account: Whose<'a>, name: impl Display) -> Self {
-        Self { account: Some(account), object: Some(Object::named(name)) }
-    }
 }
 
 /// What an operator can do.
@@ -647,88 +593,10 @@ impl Command {
         kebab(group) + " " + &kebab(command.unwrap_or_default())
     }
 
-    /// What it is about. What only reads needs to say nothing: it is not recorded.
-    pub(crate) fn concerned(&self) -> Concerned<'_> {
-        match self {
-            Self::App(command) => command.concerned(),
-            Self::Resource(command) => command.concerned(),
-            Self::Account(
-                AccountCommand::SetPassword { account, .. }
-                | AccountCommand::Activate { account }
-                | AccountCommand::Disable { account }
-                | AccountCommand::Enable { account },
-            ) => Concerned::account(account),
-            Self::Device(DeviceCommand::Register { sn, .. }) => Concerned::object(Object::named(sn)),
-            Self::Cube(command) => command.concerned(),
-            Self::Session(SessionCommand::Revoke { id }) => Concerned::both(Whose::SessionOf(id), id),
-            Self::Throttle(ThrottleCommand::Clear { account, source }) => {
-                Concerned { account: account.as_deref().map(Whose::Called), object: source.map(Object::named) }
-            }
-            Self::Region(RegionCommand::Move { account, region, .. }) => Concerned::both(Whose::Called(account), region),
-            Self::Key(KeyCommand::Rotate) => Concerned::object(Object::Made("key")),
-            _ => Concerned::default(),
-        }
-    }
-
     /// Whether it is a part of something that is given again where it was broken off. What nobody waits for any more must not be done
     /// meanwhile.
     pub(crate) fn goes_on_later(&self) -> bool {
         matches!(self, Self::Account(AccountCommand::ImportBatch(_)))
-    }
-
-    /// Whether it changes nothing.
-    #[must_use]
-    pub fn only_reads(&self) -> bool {
-        matches!(
-            self,
-            Self::App(AppCommand::List { .. } | AppCommand::Show { .. })
-                | Self::Resource(ResourceCommand::List { .. })
-                | Self::Account(
-                    AccountCommand::List { .. }
-                        | AccountCommand::Show { .. }
-                        | AccountCommand::ImportedUpTo { .. }
-                        | AccountCommand::ExportPage { .. }
-                        | AccountCommand::Export { .. }
-                )
-                | Self::Device(DeviceCommand::List { .. })
-                | Self::Cube(CubeCommand::List { .. })
-                | Self::Session(SessionCommand::List { .. })
-                | Self::Throttle(ThrottleCommand::List { .. })
-                | Self::Audit(_)
-                | Self::Key(KeyCommand::List)
-                | Self::Outbox(_)
-        )
-    }
-}
-
-impl AppCommand {
-    fn concerned(&self) -> Concerned<'_> {
-        match self {
-            Self::Create { appid, .. } => Concerned::object(Object::named_or_made(appid.as_ref(), "appid")),
-            Self::Disable { appid } | Self::Enable { appid } => Concerned::object(Object::named(appid)),
-            Self::List { .. } | Self::Show { .. } => Concerned::default(),
-        }
-    }
-}
-
-impl ResourceCommand {
-    fn concerned(&self) -> Concerned<'_> {
-        match self {
-            Self::Create { id, .. } => Concerned::object(Object::named_or_made(id.as_ref(), "id")),
-            Self::Rotate { id, .. } | Self::Disable { id } | Self::Enable { id } => Concerned::object(Object::named(id)),
-            Self::List { .. } => Concerned::default(),
-        }
-    }
-}
-
-impl CubeCommand {
-    fn concerned(&self) -> Concerned<'_> {
-        match self {
-            Self::Register { sn, .. } => Concerned::object(Object::named(sn)),
-            Self::Bind { sn, account } => Concerned::both(Whose::Called(account), sn),
-            Self::SetMinVersion { sn, .. } | Self::Unbind { sn } => Concerned::both(Whose::OwnerOf(sn), sn),
-            Self::List { .. } => Concerned::default(),
-        }
     }
 }
 

@@ -16,9 +16,10 @@ use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::change::{Change, Object, Whose};
 use crate::command::{
-    AccountCommand, AccountCreate, AppCommand, AuditCommand, Command, Concerned, CubeCommand, DeviceCommand, KeyCommand,
-    NotifyCommand, Object, OutboxCommand, RegionCommand, ResourceCommand, Secret, SessionCommand, ThrottleCommand, Whose,
+    AccountCommand, AccountCreate, AppCommand, AuditCommand, Command, CubeCommand, DeviceCommand, KeyCommand, NotifyCommand,
+    OutboxCommand, RegionCommand, ResourceCommand, Secret, SessionCommand, ThrottleCommand,
 };
 use crate::rows::{Batch, BatchOutcome, Row};
 use crate::view::{
@@ -176,10 +177,7 @@ impl Operator {
     /// # Errors
     /// [`AdminError`]; then nothing was changed, but with [`AdminError::Unrecorded`].
     pub async fn execute(&self, command: Command) -> Answer {
-        if command.only_reads() {
-            return self.carry_out(command).await;
-        }
-        let Concerned { account, object } = command.concerned();
+        let Some(Change { account, object }) = command.change() else { return self.carry_out(command).await };
         // Afterwards, a session is gone, and a cube is nobody's.
         let account = match account {
             Some(whose) => self.whose(whose).await,

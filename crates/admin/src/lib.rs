@@ -1,6 +1,7 @@
 //! The operator's API. A [`Command`] is declared once: that declaration is the grammar of the command line, its help, and what
 //! travels over the socket to a running server. [`Operator::execute`] carries it out, in the server or beside the store.
 
+mod change;
 mod command;
 mod execute;
 mod file;
