@@ -4,11 +4,12 @@ use std::future::ready;
 
 use reqwest::Method;
 use serde_json::{Value, json};
+use tokio::net::TcpListener;
 
 use crate::support::app::App;
 use crate::support::calls::{APPID, CUBE, TOUCH, md5};
 use crate::support::panel::Panel;
-use crate::support::server::{operate, refuse};
+use crate::support::server::{hearthgate_on, operate, refuse};
 use crate::support::{Ewelink, Server};
 use crate::watching::until;
 
@@ -55,6 +56,29 @@ async fn what_was_done_is_there_at_once() {
     assert_eq!(trail.len(), 4, "{trail:#?}");
     let times: Vec<_> = trail.iter().map(|entry| entry["at"].as_str().unwrap()).collect();
     assert!(times.is_sorted());
+}
+
+/// Whoever gives a command up takes nothing along: it is carried out to its end, and recorded. This one waits for a database that takes
+/// the call and says nothing.
+#[tokio::test]
+async fn a_command_that_nobody_waits_for_is_recorded() {
+    let server = Server::dev();
+    server.create_account(&["--email", EMAIL], PASSWORD);
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = server.folder().path().join("elsewhere");
+    std::fs::write(&url, format!("postgres://somebody@{}/elsewhere", silent.local_addr().unwrap())).unwrap();
+    let arguments = ["region", "move", EMAIL, "us", "--store-file", url.to_str().unwrap()];
+    let mut caller = hearthgate_on(&server.data(), arguments).spawn().unwrap();
+    let called = silent.accept().await.unwrap();
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    let trail = || ready(listed(&server.operate(&["audit", "list"])));
+    let is_it = |entry: &Value| entry["what"] == "operator region move us";
+    assert!(!trail().await.iter().any(is_it), "the server still waits for the database");
+    drop((silent, called));
+    let trail = until(trail, |entries| entries.iter().any(is_it)).await;
+    let entry = trail.iter().find(|entry| is_it(entry)).unwrap();
+    assert_eq!(entry["refused"], true, "{entry}");
 }
 
 #[tokio::test]
