@@ -2,6 +2,7 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::process::Stdio;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -368,4 +369,23 @@ fn the_documented_commands_work() {
     assert_eq!(operate(&data, &["app", "show", "EXISTING"], "")["profile"], "strict");
     assert_eq!(operate(&data, &["account", "show", "carl@example.com"], "")["activation"], "active");
     assert_eq!(std::fs::read_to_string(folder.path().join("accounts.jsonl")).unwrap().lines().count(), 3);
+}
+
+/// Whoever reads an answer may have read enough of it; where it cannot be written, it says what was done.
+#[test]
+fn an_answer_that_nobody_reads_is_no_crash() {
+    let server = Server::dev();
+    let answered = |arguments: &[&str], out: Stdio| {
+        let output = hearthgate_on(&server.data(), arguments).stdout(out).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(answered(&["account", "list"], closed.into()), (Some(0), String::new()));
+    let full = || std::fs::File::options().write(true).open("/dev/full").unwrap().into();
+    let (code, said) = answered(&["app", "create", "--appid", "there"], full());
+    assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
+    assert!(said.starts_with("hearthgate: it is done, but the answer cannot be printed: "), "{said}");
+    assert_eq!(server.operate(&["app", "show", "there"])["appid"], "there");
+    assert_eq!(answered(&["config", "check"], full()).0, Some(1));
 }

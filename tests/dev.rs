@@ -3,9 +3,11 @@
 use std::process::Command;
 
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::support::answer::matches;
 use crate::support::calls::{APPID, sign};
+use crate::support::server::{operate, refuse};
 use crate::support::{Ewelink, Fantem, Server, assert_answer};
 
 fn success() -> Value {
@@ -128,4 +130,25 @@ async fn a_second_start_finds_its_samples() {
     let second = Server::dev_in(folder, &[]);
     assert_eq!(second.operate(&["account", "list"]), accounts);
     assert_eq!(std::fs::read(second.data().join("ca.pem")).unwrap(), authority);
+}
+
+/// Everybody knows the samples' passwords.
+#[test]
+fn nothing_is_added_to_a_store_of_somebody_elses() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    operate(&data, &["account", "create", "--username", "anna"], "correct horse battery");
+    let said = refuse(&data, &["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"], "");
+    assert!(said.contains("has accounts or applications of its own") && said.contains("--data"), "{said}");
+    assert_eq!(operate(&data, &["account", "list"], "").as_array().unwrap().len(), 1);
+    assert_eq!(operate(&data, &["app", "list"], ""), json!([]));
+}
+
+#[test]
+fn somebody_elses_certificate_is_left_alone() {
+    let folder = TempDir::new().unwrap();
+    std::fs::write(folder.path().join("cert.pem"), "somebody's").unwrap();
+    let said = refuse(folder.path(), &["dev", "--http", "127.0.0.1:0", "--https", "127.0.0.1:0"], "");
+    assert!(said.contains("cert.pem is there without ") && said.contains("key.pem"), "{said}");
+    assert_eq!(std::fs::read_to_string(folder.path().join("cert.pem")).unwrap(), "somebody's");
 }

@@ -32,6 +32,32 @@ fn a_folder_without_data_is_said_to_be_one() {
 }
 
 #[test]
+fn a_new_servers_folder_is_said_to_be_one() {
+    let folder = TempDir::new().unwrap();
+    let data = folder.path().join("data");
+    let made = |name| String::from_utf8(run(&mut hearthgate_on(&data, ["app", "create", "--appid", name]), "").stderr).unwrap();
+    assert_eq!(made("one"), format!("hearthgate: there was no data in {}: this is a new server's now\n", data.display()));
+    assert_eq!(made("another"), "");
+}
+
+/// A master key, say, that another user's server could not read.
+#[test]
+fn nothing_is_made_in_another_users_folder() {
+    let folder = TempDir::new().unwrap();
+    let data = if rustix::process::geteuid().is_root() {
+        std::os::unix::fs::chown(folder.path(), Some(1), None).unwrap();
+        folder.path()
+    } else {
+        Path::new("/")
+    };
+    for command in [["account", "list"], ["key", "draw"]] {
+        let said = refuse(data, &command, "");
+        assert!(said.contains("is another user's: run this as its owner (sudo -u '#"), "{said}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
 fn what_is_no_database_is_refused() {
     let folder = Server::dev().stop();
     let data = folder.path().join("data");

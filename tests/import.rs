@@ -175,11 +175,23 @@ async fn what_is_refused_is_told_with_line_and_reason() {
     }
     assert_eq!(told.len(), reasons.len(), "{told:#?}");
     assert!(told.iter().all(|(_, reason)| !reason.contains("horse")), "no password is repeated");
+    let again = server.operate(&["account", "import", &file, "--refused", report.to_str().unwrap()]);
+    assert_eq!((&again["refused"], &again["resumed_after_line"]), (&json!(0), &json!(19)));
+    assert_eq!(std::fs::read_to_string(&report).unwrap().lines().count(), reasons.len(), "what was told before is still there");
+    let said = refuse(&server.data(), &["account", "import", &file, "--refused", &file], "");
+    assert!(said.ends_with("accounts.jsonl is what is to be imported: name another file with --refused"), "{said}");
+    assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), lines.len(), "nothing of it is lost");
 
     let csv = "email,scheme,verifier\na@example.com,plain\nb@example.com,plain,correct horse battery\n\"c@example.com\n";
     let file = write(folder.path(), "accounts.csv", csv);
     let summary = server.operate(&["account", "import", &file]);
     assert_eq!((&summary["imported"], &summary["refused"]), (&json!(1), &json!(2)), "{summary}");
+    let file = write(folder.path(), "semicolons.csv", &csv.replace(',', ";"));
+    let said = refuse(&server.data(), &["account", "import", &file], "");
+    assert!(
+        said.contains("semicolons.csv: its first line must name columns, separated by commas, but number 1 is none of"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -289,8 +289,10 @@ async fn a_configured_key_is_rotated_too() {
     assert_eq!(read(&data, "master.key"), next);
     // Before the operator has come to configure it, and after.
     let server = dev(server.stop(), KEY);
-    server.log.wait_for(|line| line.contains("the configured master key is a former one"));
+    server.log.wait_for(|line| line.contains("is a former one: configure "));
     assert_eq!(Fantem::new(&server).login(&[]).await.body["code"], 1);
+    let server = dev(server.stop(), &"7c".repeat(32));
+    server.log.wait_for(|line| line.contains("was never in force here: unless it is the one to rotate to, configure "));
     let folder = server.stop();
     fs::remove_file(data.join("master.key")).unwrap();
     let server = dev(Arc::clone(&folder), next.trim());

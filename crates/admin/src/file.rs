@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, BufReader, Read};
 
 use crate::command::Format;
-use crate::rows::Row;
+use crate::rows::{COLUMNS, NEEDED, Row};
 
 /// The longest line of JSON that is read, in bytes.
 const LONGEST_LINE: u64 = 64 * 1024;
@@ -27,13 +27,15 @@ impl<R: Read> Rows<R> {
     /// Begins to read a file of this form.
     ///
     /// # Errors
-    /// When it cannot be read, or the first line of CSV is not UTF-8.
+    /// When it cannot be read, or the first line of CSV does not name columns of accounts. What stands there is not repeated: where that
+    /// line is missing, it is somebody's account.
     pub fn new(file: R, format: Format) -> io::Result<Self> {
         let source = match format {
             Format::Jsonl => Source::Jsonl(BufReader::new(file), 0),
             Format::Csv => {
                 let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(file);
                 let columns = reader.headers()?.clone();
+                check_columns(&columns).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))?;
                 Source::Csv(Box::new(reader), columns)
             }
         };
@@ -104,20 +106,24 @@ impl<R: Read> Rows<R> {
     }
 }
 
+fn check_columns(columns: &csv::StringRecord) -> Result<(), String> {
+    if let Some(place) = columns.iter().position(|column| !COLUMNS.contains(&column)) {
+        let all = COLUMNS.join(", ");
+        return Err(format!("its first line must name columns, separated by commas, but number {} is none of {all}", place + 1));
+    }
+    match NEEDED.iter().find(|needed| !columns.iter().any(|column| column == **needed)) {
+        Some(missing) => Err(format!("its first line does not name the column {missing}")),
+        None => Ok(()),
+    }
+}
+
 /// Words that hold nothing of the row: it may hold a password.
 fn csv_problem(error: &csv::Error) -> String {
     match error.kind() {
         csv::ErrorKind::Utf8 { .. } => "is not UTF-8".into(),
         csv::ErrorKind::Deserialize { err, .. } => match err.kind() {
-            // These name fields of ours; others quote what was read.
-            csv::DeserializeErrorKind::Message(message)
-                if message.starts_with("missing field") || message.starts_with("duplicate field") =>
-            {
-                message.clone()
-            }
-            csv::DeserializeErrorKind::Message(message) if message.starts_with("unknown field") => {
-                "the first line names a column that accounts do not have".into()
-            }
+            // It names a field of ours; others quote what was read.
+            csv::DeserializeErrorKind::Message(message) if message.starts_with("duplicate field") => message.clone(),
             _ => match err.field() {
                 Some(field) => format!("field {} cannot be read", field + 1),
                 None => "one of the fields cannot be read".into(),
@@ -159,13 +165,28 @@ mod tests {
         let shifted = "scheme,verifier,activation,registered_at\nplain,x,hunter2,1\nplain,x,active,hunter2\nplain,x,active,1\n";
         let expected = [(2, "one of the fields cannot be read"), (3, "field 4 cannot be read"), (4, "")];
         assert_eq!(problems(shifted, Format::Csv), expected.map(|(line, problem)| (line, problem.to_owned())));
-        let unknown = "the first line names a column that accounts do not have".to_owned();
-        assert_eq!(problems("plain,hunter2\nplain,x\n", Format::Csv), [(2, unknown)], "no line of columns");
-        assert_eq!(problems("scheme\nplain\n", Format::Csv), [(2, "missing field `verifier`".to_owned())]);
         for line in [r#"{"scheme":"plain","verifier":"x","activation":"hunter2"}"#, r#"{"hunter2":1}"#, "hunter2"] {
             let said = problems(line, Format::Jsonl);
             assert!(said.len() == 1 && !said[0].1.contains("hunter2") && !said[0].1.is_empty(), "{said:?}");
         }
+    }
+
+    #[test]
+    fn a_first_line_that_names_no_columns_is_told_at_once() {
+        let wrong = |text: &str| Rows::new(text.as_bytes(), Format::Csv).err().map(|error| error.to_string()).unwrap_or_default();
+        let said = wrong("plain,hunter2\nplain,x\n");
+        assert!(said.contains("number 1 is none of username, email") && !said.contains("hunter2"), "{said}");
+        for (first, place) in [("scheme;verifier", 1), ("scheme,verifier,Username", 3)] {
+            assert!(wrong(first).contains(&format!("number {place} is none of")), "{first}");
+        }
+        assert_eq!(wrong("scheme\nplain\n"), "its first line does not name the column verifier");
+        assert_eq!(wrong("verifier\nplain\n"), "its first line does not name the column scheme");
+        assert_eq!(wrong(&COLUMNS.join(",")), "");
+        let row: Row = serde_json::from_str(r#"{"scheme":"plain","verifier":"x","key":"k"}"#).unwrap();
+        let mut written = csv::Writer::from_writer(Vec::new());
+        written.serialize(row).unwrap();
+        let written = String::from_utf8(written.into_inner().unwrap()).unwrap();
+        assert_eq!(written.lines().next(), Some(COLUMNS.join(",").as_str()), "all columns that there are");
     }
 
     #[test]

@@ -11,6 +11,31 @@ use crate::command::Secret;
 /// The scheme of what `account export` writes: good under the same master key only.
 const OWN: &str = "hearthgate";
 
+/// The columns that a file of accounts may have, by their names.
+pub(crate) const COLUMNS: [&str; 18] = [
+    "username",
+    "email",
+    "phone",
+    "region",
+    "scheme",
+    "verifier",
+    "key",
+    "activation",
+    "enabled",
+    "display_name",
+    "language",
+    "birthday",
+    "address",
+    "country",
+    "groups",
+    "id",
+    "apikey",
+    "registered_at",
+];
+
+/// Those of them that it must have.
+pub(crate) const NEEDED: [&str; 2] = ["scheme", "verifier"];
+
 /// One account of a file. Every field may be left out, but for one identifier, `scheme` and `verifier`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

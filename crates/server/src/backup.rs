@@ -34,8 +34,7 @@ pub(crate) async fn run(config: &Config, path: &Path, encrypt: bool, json: bool)
     };
     source.close().await?;
     finish(file, path)?;
-    print::answer(&migrate::shown(&sums), json);
-    Ok(())
+    print::answer(&migrate::shown(&sums), json)
 }
 
 /// Copies the store into a new SQLite database.

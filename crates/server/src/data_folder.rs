@@ -141,12 +141,30 @@ impl DataFolder {
         renamed.context(|| format!("cannot rename {} to {}", from.display(), to.display()))
     }
 
+    /// Whether there is a database.
+    pub fn has_database(&self) -> Result<bool, Failure> {
+        self.database().try_exists().context(|| format!("cannot look into {}", self.0.display()))
+    }
+
     /// Fails where there is no database: most likely the operator means another folder.
     pub fn expect_database(&self) -> Result<(), Failure> {
-        if self.database().exists() {
+        if self.has_database()? {
             return Ok(());
         }
         Err(format!("there is no data in {}: name the server's data folder with --data", self.0.display()).into())
+    }
+
+    /// Fails where the folder is another user's: what is made in it now, its owner's server could not read.
+    pub fn expect_own(&self) -> Result<(), Failure> {
+        let owner = match fs::metadata(&self.0) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            metadata => metadata.context(|| format!("cannot look at {}", self.0.display()))?.uid(),
+        };
+        if owner == rustix::process::geteuid().as_raw() {
+            return Ok(());
+        }
+        let shown = self.0.display();
+        Err(format!("the data folder {shown} is another user's: run this as its owner (sudo -u '#{owner}' hearthgate …)").into())
     }
 
     /// Makes the database's file, so that it and what the engine puts beside it can be read by their owner only.

@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
+use account::store::Page;
 use account::{
-    ApplicationSecret, Core, Details, DeviceKind, GatewayKind, Identifier, NewAccount, OperatorError, Password, PasswordDigest,
-    Profile, Standing,
+    ApplicationId, ApplicationSecret, Core, Details, DeviceKind, GatewayKind, Identifier, NewAccount, OperatorError, Password,
+    PasswordDigest, Profile, Standing,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -39,9 +40,18 @@ pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     config.listen.cert = Some(certificate.cert);
     config.listen.key = Some(certificate.key);
     config.messages.outbox = true;
-    let region = config.default_region.clone();
-    let server = Server::start(config).await?;
-    add_samples(&server.open.core, &region).await.context(|| "cannot add the sample data".to_owned())?;
+    let (data, region) = (config.data.display().to_string(), config.default_region.clone());
+    let prepare = async |core: &Core| {
+        match add_samples(core, &region).await {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!(
+            "the store of {data} has accounts or applications of its own, and everybody knows the sample passwords of dev: choose another folder with --data, and configure no store"
+        )
+        .into()),
+        Err(error) => Err(error).context(|| "cannot add the sample data".to_owned()),
+    }
+    };
+    let server = Server::start(config, prepare).await?;
     let (http, https) = (urls("http", &server.http), urls("https", &server.https));
     let first = http.split(',').next().unwrap_or_default();
     let metrics = server.metrics.map_or_else(String::new, |address| format!(" metrics=http://{address}"));
@@ -76,10 +86,17 @@ fn fantem_call(http: &str) -> String {
     format!("curl -X POST {http}/accounts/login -H 'Content-Type: application/x-www-form-urlencoded' -d '{FANTEM_BODY}'")
 }
 
-/// Adds what is not there yet.
-async fn add_samples(core: &Core, region: &account::Region) -> Result<(), OperatorError> {
+/// Adds what is not there yet; `false` where nothing may be added, for the store is somebody's who never asked for samples.
+async fn add_samples(core: &Core, region: &account::Region) -> Result<bool, OperatorError> {
     let secret = ApplicationSecret::parse(SECRET).expect("the sample secret");
-    let appid = APPID.parse().expect("the sample application");
+    let appid: ApplicationId = APPID.parse().expect("the sample application");
+    let is_ours = match core.application(&appid).await {
+        Err(OperatorError::NotFound(_)) => false,
+        found => found.map(|_| true)?,
+    };
+    if !is_ours && !is_empty(core).await? {
+        return Ok(false);
+    }
     let made = core.create_application(Some("Sample application".into()), Some(appid), Some(secret), Profile::Compat).await;
     unless_there(made.map(drop))?;
 
@@ -104,7 +121,13 @@ async fn add_samples(core: &Core, region: &account::Region) -> Result<(), Operat
 
     let serial = |text: &str| text.parse().expect("a sample serial number");
     unless_there(core.register_device(serial(TOUCH), DeviceKind::Touch, None).await.map(drop))?;
-    unless_there(core.register_gateway(serial(CUBE), GatewayKind::Cube, None).await.map(drop))
+    unless_there(core.register_gateway(serial(CUBE), GatewayKind::Cube, None).await.map(drop))?;
+    Ok(true)
+}
+
+async fn is_empty(core: &Core) -> Result<bool, OperatorError> {
+    let (applications, accounts) = (Page { after: None, limit: 1 }, Page { after: None, limit: 1 });
+    Ok(core.applications(applications).await?.is_empty() && core.accounts(accounts).await?.is_empty())
 }
 
 fn identifier(text: &str) -> Identifier {

@@ -1,6 +1,5 @@
 //! The certificate of `dev`, with an authority of its own.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use rcgen::{
@@ -25,10 +24,13 @@ pub(crate) struct DevCertificate {
 pub(crate) fn make(folder: &Path) -> Result<DevCertificate, Failure> {
     let [authority, cert, key] = ["ca.pem", "cert.pem", "key.pem"].map(|name| folder.join(name));
     if !key.exists() {
+        // Left by a start that was cut short, or somebody's own.
+        if let Some(left) = [&authority, &cert].into_iter().find(|path| path.exists()) {
+            let (left, key) = (left.display(), key.display());
+            return Err(format!("{left} is there without {key}: move it away, or choose another folder with --data").into());
+        }
         let made = make_certificate().context(|| "cannot make a certificate".to_owned())?;
         for (path, text) in [(&authority, &made.authority), (&cert, &made.cert), (&key, &made.key)] {
-            // A start that was cut short may have left the first ones.
-            drop(fs::remove_file(path));
             write_private(path, text)?;
         }
     }

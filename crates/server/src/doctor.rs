@@ -65,7 +65,7 @@ pub(crate) async fn run(config: &Config, json: bool) -> Result<(), Failure> {
         Err(error) => findings.push(finding("store", Err(error.into()))),
     }
     let wrong = findings.iter().filter(|finding| finding.state == State::Wrong).count();
-    print::answer(&Value::from_iter(findings.iter().map(|finding| serde_json::json!(finding))), json);
+    print::answer(&Value::from_iter(findings.iter().map(|finding| serde_json::json!(finding))), json)?;
     match wrong {
         0 => Ok(()),
         1 => Err("one thing is wrong, see above".into()),
@@ -79,7 +79,9 @@ fn finding(check: &'static str, found: Found) -> Finding {
 }
 
 fn certificate(config: &Config) -> Found {
-    let Some(certificate) = load_certificate(config)? else { return fine("none is configured: HTTPS is not served") };
+    let Some(certificate) = load_certificate(config)? else {
+        return fine("none is configured; what serve was given on its command line is not looked at");
+    };
     let validity = certificate.validity();
     let validity = validity.borrow();
     let until = validity.not_after.iso8601();

@@ -85,11 +85,21 @@ impl KeyFolder {
         if let Err(failure) = self.tidy(&keys) {
             tracing::warn!("the master key's files cannot be put in order: {failure}");
         }
-        if self.configured.as_ref().is_some_and(|key| key.fingerprint() != keys.fingerprint()) {
-            let shown = self.folder.master_key_file().display().to_string();
-            tracing::warn!("the configured master key is a former one: configure the one in {shown}");
-        }
+        self.warn_of_configured(&keys);
         Ok(Arc::new(keys))
+    }
+
+    /// Says so when the configured key is not the one in force.
+    fn warn_of_configured(&self, keys: &Keys) {
+        let Some(configured) = self.configured.as_ref().map(|key| key.fingerprint()) else { return };
+        let (in_force, shown) = (keys.fingerprint(), self.folder.master_key_file().display().to_string());
+        if keys.next().contains(&configured) {
+            tracing::warn!(
+                "the configured master key {configured} was never in force here: unless it is the one to rotate to, configure {in_force}, which is in {shown}"
+            );
+        } else if configured != in_force {
+            tracing::warn!("the configured master key {configured} is a former one: configure {in_force}, which is in {shown}");
+        }
     }
 
     fn missing(&self) -> Failure {

@@ -28,8 +28,7 @@ pub(crate) async fn run(config: &Config, wish: &MigrateStore, json: bool) -> Res
     let sums = target.finish(&mut source).await?;
     source.close().await?;
     target.close().await?;
-    print::answer(&shown(&sums), json);
-    Ok(())
+    print::answer(&shown(&sums), json)
 }
 
 /// Copies all that is not there yet, and shows how far it is.

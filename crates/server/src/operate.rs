@@ -31,6 +31,7 @@ const SECRET_LIMIT: u64 = 4096;
 pub(crate) async fn run(config: Config, mut command: Command, json: bool) -> Result<(), Failure> {
     read_secrets(&mut command)?;
     let folder = DataFolder::at(&config.data);
+    let is_new = config.store().is_none() && folder.has_database().is_ok_and(|there| !there);
     let executor = Executor::find(&config, &folder, &command).await?;
     let answer = match &command {
         Command::Account(AccountCommand::Import(wish)) => transfer::import(&executor, wish).await,
@@ -39,7 +40,10 @@ pub(crate) async fn run(config: Config, mut command: Command, json: bool) -> Res
         _ => executor.run(command).await.and_then(|outcome| outcome.map_err(Failure::from)),
     };
     executor.close().await;
-    print::answer(&answer?, json);
+    print::answer(&answer?, json)?;
+    if is_new {
+        eprintln!("hearthgate: there was no data in {}: this is a new server's now", folder.path().display());
+    }
     Ok(())
 }
 
@@ -58,6 +62,7 @@ impl<'a> Executor<'a> {
             if UnixStream::connect(folder.socket()).await.is_ok() {
                 return Ok(Self::Server(folder));
             }
+            folder.expect_own()?;
             if command.only_reads() && config.store().is_none() {
                 folder.expect_database()?;
             }

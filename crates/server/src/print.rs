@@ -1,19 +1,30 @@
 //! Answers to operators: JSON for programs, tables for people.
 
+use std::fmt::Display;
+use std::io::{ErrorKind, Write};
+
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Map, Value};
 
-/// Prints an object or an array of objects.
-pub(crate) fn answer(value: &Value, json: bool) {
-    if json {
-        println!("{value:#}");
-        return;
-    }
+use crate::failure::{Context, Failure};
+
+/// Prints an object or an array of objects: the answer to something that is done by now.
+pub(crate) fn answer(value: &Value, json: bool) -> Result<(), Failure> {
     match value {
-        Value::Array(rows) if rows.is_empty() => println!("none"),
-        Value::Array(rows) => println!("{}", table(rows)),
-        Value::Object(object) => println!("{}", fields(object)),
-        other => println!("{}", cell(other)),
+        value if json => line(format_args!("{value:#}")),
+        Value::Array(rows) if rows.is_empty() => line("none"),
+        Value::Array(rows) => line(table(rows)),
+        Value::Object(object) => line(fields(object)),
+        other => line(cell(other)),
+    }
+}
+
+/// Prints a line, or a text of several. Whoever has read enough of it may go away.
+pub(crate) fn line(text: impl Display) -> Result<(), Failure> {
+    let mut out = std::io::stdout().lock();
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        printed => printed.context(|| "it is done, but the answer cannot be printed".to_owned()),
     }
 }
 

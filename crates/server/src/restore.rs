@@ -42,8 +42,7 @@ pub(crate) async fn run(config: &Config, path: &Path, json: bool) -> Result<(), 
             sums
         }
     };
-    print::answer(&migrate::shown(&sums), json);
-    Ok(())
+    print::answer(&migrate::shown(&sums), json)
 }
 
 /// The database on PostgreSQL, if that is what is configured. It must be empty; a file must not be there at all.

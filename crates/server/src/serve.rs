@@ -47,7 +47,7 @@ const GATHERING: Duration = Duration::from_millis(500);
 pub(crate) async fn run(config: Config) -> Result<(), Failure> {
     // Caught whether or not there is a certificate, so that it never ends the server.
     let hangup = signal(SignalKind::hangup()).context(|| "cannot listen for signals".to_owned())?;
-    let mut server = Server::start(config).await?;
+    let mut server = Server::start(config, async |_| Ok(())).await?;
     let shown = |addresses: &Addresses| (!addresses.0.is_empty()).then(|| addresses.to_string());
     let (http, https) = (shown(&server.http), shown(&server.https));
     let metrics = server.metrics.map(|address| address.to_string());
@@ -66,11 +66,10 @@ pub(crate) async fn check(config: Config, json: bool) -> Result<(), Failure> {
     config.messenger(&Outbox::at(DataFolder::at(&config.data).outbox(), Arc::new(SystemClock)))?;
     if json {
         let shown = serde_json::to_value(&config).context(|| "cannot show the configuration".to_owned())?;
-        print::answer(&shown, true);
+        print::answer(&shown, true)
     } else {
-        print!("{}", toml::to_string(&config).context(|| "cannot show the configuration".to_owned())?);
+        print::line(toml::to_string(&config).context(|| "cannot show the configuration".to_owned())?.trim_end())
     }
-    Ok(())
 }
 
 /// A server that answers.
@@ -92,8 +91,8 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Opens the data folder, binds every address, and begins to answer.
-    pub async fn start(mut config: Config) -> Result<Self, Failure> {
+    /// Opens the data folder, has the core prepared, binds every address, and begins to answer.
+    pub async fn start(mut config: Config, prepare: impl AsyncFnOnce(&Core) -> Result<(), Failure>) -> Result<Self, Failure> {
         let traces = config.traces.as_ref().map(Traces::start).transpose()?;
         logging::start(&config.log, traces.as_ref());
         // From here on a signal is not lost, however early it comes.
@@ -107,6 +106,7 @@ impl Server {
         folder.make()?;
         let lock = folder.lock()?;
         let open = OpenCore::open(&config, &folder, lock).await?;
+        prepare(&open.core).await?;
         let listeners = Listeners::bind(&config, certificate.as_ref().map(Certificate::tls), &folder)?;
         let (http, https) = (listeners.http_addresses(), listeners.https_addresses());
         let metrics = listeners.metrics_address();

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(crate) async fn import(executor: &Executor<'_>, wish: &ImportFile) -> Result
     let done: Value =
         executor.run(command(AccountCommand::ImportedUpTo { source: source.clone() })).await?.map_err(Failure::from)?;
     let done = if wish.dry_run { 0 } else { done.as_i64().unwrap_or(0) };
-    let mut report = Report::new(wish.refused.as_deref())?;
+    let mut report = Report::new(wish, done > 0)?;
     let unreadable = || format!("cannot read {}", wish.file.display());
     let mut rows = File::open(&wish.file).and_then(|file| Rows::new(file, format)).context(unreadable)?;
     let size = fs::metadata(&wish.file).context(unreadable)?.len();
@@ -114,6 +114,12 @@ fn fingerprint(path: &Path) -> Result<String, Failure> {
     }
 }
 
+/// Whether both are names of one file.
+fn is_same(one: &Path, other: &Path) -> bool {
+    let file = |path: &Path| fs::metadata(path).map(|metadata| (metadata.dev(), metadata.ino()));
+    matches!((file(one), file(other)), (Ok(one), Ok(other)) if one == other)
+}
+
 /// Where refused rows are told.
 struct Report {
     file: Option<BufWriter<File>>,
@@ -121,9 +127,15 @@ struct Report {
 }
 
 impl Report {
-    fn new(path: Option<&Path>) -> Result<Self, Failure> {
-        let create = |path: &Path| File::create(path).context(|| format!("cannot write {}", path.display()));
-        Ok(Self { file: path.map(create).transpose()?.map(BufWriter::new), refused: 0 })
+    /// A new one, or more of the one that an import has begun which goes on.
+    fn new(wish: &ImportFile, goes_on: bool) -> Result<Self, Failure> {
+        let Some(path) = &wish.refused else { return Ok(Self { file: None, refused: 0 }) };
+        if is_same(path, &wish.file) {
+            return Err(format!("{} is what is to be imported: name another file with --refused", path.display()).into());
+        }
+        let opened = OpenOptions::new().create(true).write(true).append(goes_on).truncate(!goes_on).open(path);
+        let file = opened.context(|| format!("cannot write {}", path.display()))?;
+        Ok(Self { file: Some(BufWriter::new(file)), refused: 0 })
     }
 
     fn refuse(&mut self, line: i64, reason: &str) -> Result<(), Failure> {
