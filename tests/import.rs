@@ -181,6 +181,9 @@ async fn what_is_refused_is_told_with_line_and_reason() {
     let said = refuse(&server.data(), &["account", "import", &file, "--refused", &file], "");
     assert!(said.ends_with("accounts.jsonl is what is to be imported: name another file with --refused"), "{said}");
     assert_eq!(std::fs::read_to_string(&file).unwrap().lines().count(), lines.len(), "nothing of it is lost");
+    let trail = server.operate(&["audit", "list"]);
+    let whats: Vec<_> = trail.as_array().unwrap().iter().map(|entry| &entry["what"]).collect();
+    assert!(whats.contains(&&json!("operator account import")), "{whats:?}");
 
     let csv = "email,scheme,verifier\na@example.com,plain\nb@example.com,plain,correct horse battery\n\"c@example.com\n";
     let file = write(folder.path(), "accounts.csv", csv);

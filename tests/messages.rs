@@ -263,6 +263,9 @@ fn what_is_wrong_with_the_settings_is_one_sentence() {
     let (data, templates) = (folder.path().join("data"), folder.path().join("templates"));
     std::fs::create_dir_all(templates.join("zh")).unwrap();
     std::fs::write(templates.join("zh/code.sms.txt"), "{{ kode }}").unwrap();
+    let misnamed = folder.path().join("misnamed");
+    std::fs::create_dir_all(misnamed.join("en")).unwrap();
+    std::fs::write(misnamed.join("en/cod.mail.txt"), "{{ code }}").unwrap();
     operate(&data, &["app", "create"], "");
     let mail = "[mail]\nhost = 'mail.example.com'\n";
     for (settings, says) in [
@@ -276,6 +279,8 @@ fn what_is_wrong_with_the_settings_is_one_sentence() {
         ("[sms]\nurl = 'http://gateway/'\nbody = '{{ number }}'".to_owned(), "undefined"),
         ("[sms]\nurl = 'http://gateway/'\nheaders = { 'x y' = 'z' }".to_owned(), "sms.headers"),
         (format!("[messages]\ntemplates = '{}'", templates.display()), "zh/code.sms.txt"),
+        (format!("[messages]\ntemplates = '{}'", misnamed.display()), "misnamed has en/cod.mail.txt, but"),
+        ("[messages]\ntemplates = '/nowhere'".to_owned(), "/nowhere: No such file"),
         ("[messages]\ntimeout = '5m'".to_owned(), "messages.timeout"),
         ("public_url = 'id.example.com'".to_owned(), "public_url"),
     ] {

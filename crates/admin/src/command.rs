@@ -586,6 +586,11 @@ impl Command {
     /// What it is called on the command line, such as `account disable`.
     #[must_use]
     pub(crate) fn name(&self) -> String {
+        match self {
+            Self::Account(AccountCommand::ImportBatch(_)) => return "account import".to_owned(),
+            Self::Region(RegionCommand::ClaimPage { .. } | RegionCommand::Sweep { .. }) => return "region sync".to_owned(),
+            _ => {}
+        }
         let written = serde_json::to_value(self).unwrap_or_default();
         let (group, rest) =
             written.as_object().and_then(|outer| outer.iter().next()).map_or(("", None), |(key, value)| (key, Some(value)));

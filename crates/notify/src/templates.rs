@@ -1,5 +1,6 @@
 //! What messages say: one text file for each kind, channel and language.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -30,6 +31,37 @@ pub(crate) fn strict() -> Environment<'static> {
     environment
 }
 
+/// A template of an unknown name would never be used.
+fn check_names(folder: &Path) -> Result<(), SettingsError> {
+    let shown = folder.display();
+    match unknown(folder) {
+        Ok(None) => Ok(()),
+        Ok(Some(name)) => {
+            let known: Vec<_> = BUILT_IN.iter().map(|(name, _)| *name).collect();
+            Err(SettingsError(format!("{shown} has {name}, but the templates are {}", known.join(", "))))
+        }
+        Err(error) => Err(SettingsError(format!("cannot look into the folder of templates {shown}: {error}"))),
+    }
+}
+
+/// A template whose name is none of those that there are.
+fn unknown(folder: &Path) -> io::Result<Option<String>> {
+    std::fs::read_dir(folder)?;
+    for language in ["en", "zh"] {
+        let files = match std::fs::read_dir(folder.join(language)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            files => files?,
+        };
+        for file in files {
+            let name = format!("{language}/{}", file?.file_name().to_string_lossy());
+            if name.ends_with(".txt") && BUILT_IN.iter().all(|(built_in, _)| *built_in != name) {
+                return Ok(Some(name));
+            }
+        }
+    }
+    Ok(None)
+}
+
 pub(crate) struct Templates {
     product: String,
     environment: Environment<'static>,
@@ -38,6 +70,7 @@ pub(crate) struct Templates {
 impl Templates {
     /// Takes each template from `folder` where it has it, else the built-in one, and tries each.
     pub fn load(product: String, folder: Option<&Path>) -> Result<Self, SettingsError> {
+        folder.map(check_names).transpose()?;
         let mut environment = strict();
         for (name, built_in) in BUILT_IN {
             let text = match folder.map(|folder| folder.join(name)) {
