@@ -1,10 +1,13 @@
 //! The audit trail.
 
 use std::future::ready;
+use std::net::SocketAddr;
+use std::process::Child;
 
 use reqwest::Method;
+use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::app::App;
 use crate::support::calls::{APPID, CUBE, TOUCH, md5};
@@ -58,27 +61,50 @@ async fn what_was_done_is_there_at_once() {
     assert!(times.is_sorted());
 }
 
-/// Whoever gives a command up takes nothing along: it is carried out to its end, and recorded. This one waits for a database that takes
-/// the call and says nothing.
-#[tokio::test]
-async fn a_command_that_nobody_waits_for_is_recorded() {
-    let server = Server::dev();
+/// A command that waits for a database which takes the call and says nothing, and whoever gave it.
+async fn wait_for_silence(server: &Server) -> (Child, (TcpListener, (TcpStream, SocketAddr))) {
     server.create_account(&["--email", EMAIL], PASSWORD);
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = server.folder().path().join("elsewhere");
     std::fs::write(&url, format!("postgres://somebody@{}/elsewhere", silent.local_addr().unwrap())).unwrap();
     let arguments = ["region", "move", EMAIL, "us", "--store-file", url.to_str().unwrap()];
-    let mut caller = hearthgate_on(&server.data(), arguments).spawn().unwrap();
+    let caller = hearthgate_on(&server.data(), arguments).spawn().unwrap();
     let called = silent.accept().await.unwrap();
+    (caller, (silent, called))
+}
+
+fn is_the_move(entry: &Value) -> bool {
+    entry["what"] == "operator region move us" && entry["refused"] == true
+}
+
+/// Whoever gives a command up takes nothing along: it is carried out to its end, and recorded.
+#[tokio::test]
+async fn a_command_that_nobody_waits_for_is_recorded() {
+    let server = Server::dev();
+    let (mut caller, silence) = wait_for_silence(&server).await;
     caller.kill().unwrap();
     caller.wait().unwrap();
     let trail = || ready(listed(&server.operate(&["audit", "list"])));
-    let is_it = |entry: &Value| entry["what"] == "operator region move us";
-    assert!(!trail().await.iter().any(is_it), "the server still waits for the database");
-    drop((silent, called));
-    let trail = until(trail, |entries| entries.iter().any(is_it)).await;
-    let entry = trail.iter().find(|entry| is_it(entry)).unwrap();
-    assert_eq!(entry["refused"], true, "{entry}");
+    assert!(!trail().await.iter().any(is_the_move), "the server still waits for the database");
+    drop(silence);
+    until(trail, |entries| entries.iter().any(is_the_move)).await;
+}
+
+/// Nor does a server that is stopped meanwhile.
+#[tokio::test]
+async fn a_command_is_waited_for_at_the_end() {
+    let mut server = Server::dev();
+    let (mut caller, silence) = wait_for_silence(&server).await;
+    caller.kill().unwrap();
+    caller.wait().unwrap();
+    server.signal(Signal::TERM);
+    let address = server.http.strip_prefix("http://").unwrap().to_owned();
+    until(|| TcpStream::connect(address.clone()), Result::is_err).await.unwrap_err();
+    drop(silence);
+    assert!(server.wait().success());
+    let folder = server.folder();
+    drop(server);
+    assert!(listed(&operate(&folder.path().join("data"), &["audit", "list"], "")).iter().any(is_the_move));
 }
 
 #[tokio::test]

@@ -22,6 +22,9 @@ const WAITING: usize = 10_000;
 /// How many are written at once.
 const AT_ONCE: usize = 500;
 
+/// With how many of the last a refusal is compared: when the store is away, all are alike.
+const COMPARED: usize = 8;
+
 /// What happened, as whoever saw it knows it.
 #[derive(Debug, Clone)]
 pub struct Deed {
@@ -101,10 +104,12 @@ pub(crate) struct Trail(Mutex<Recent>);
 
 #[derive(Debug, Default)]
 struct Recent {
-    /// What waits to be written, most of it refusals.
-    waiting: VecDeque<Happened>,
-    /// How many there was no room for.
-    left_out: i64,
+    /// What waits to be written, most of it refusals, and how often each happened.
+    waiting: VecDeque<(Happened, i64)>,
+    /// How many of those, the first, are being written: they stay as they are.
+    writing: usize,
+    /// How many refusals there was no room for, as an entry of its own.
+    left_out: Option<(Happened, i64)>,
     /// When the last deed happened, and how many others had at the same time.
     last: Option<(Timestamp, u16)>,
 }
@@ -117,13 +122,19 @@ impl Trail {
 }
 
 impl Recent {
-    /// Lets something wait to be written, if there is room.
-    fn wait(&mut self, happened: Happened) {
-        if self.waiting.len() < WAITING {
-            self.waiting.push_back(happened);
-        } else {
-            self.left_out += 1;
+    /// Lets a refusal wait to be written, or be counted with one of the last that is like it; `false` when there is no room.
+    fn wait(&mut self, happened: Happened) -> bool {
+        let mut last = self.waiting.iter_mut().skip(self.writing).rev().take(COMPARED);
+        if let Some((_, times)) = last.find(|(known, _)| is_alike(&known.deed, &happened.deed)) {
+            *times += 1;
+            return true;
         }
+        // What was done is not left out: it is told to follow.
+        let has_room = self.waiting.len() < WAITING || !happened.deed.refused;
+        if has_room {
+            self.waiting.push_back((happened, 1));
+        }
+        has_room
     }
 
     /// How many deeds have happened at this time before.
@@ -170,7 +181,7 @@ impl Core {
         if let Err(error) = &written {
             let request_id = happened.deed.origin.as_ref().map(|origin| origin.request.as_str());
             tracing::error!(request_id, %error, "the audit trail lacks this for now");
-            self.trail.recent().wait(happened);
+            self.let_wait(happened, &mut self.trail.recent());
         }
         written
     }
@@ -184,7 +195,23 @@ impl Core {
     pub fn record_later(&self, deed: Deed) {
         let mut recent = self.trail.recent();
         let happened = self.happened(deed, &mut recent);
-        recent.wait(happened);
+        self.let_wait(happened, &mut recent);
+    }
+
+    fn let_wait(&self, happened: Happened, recent: &mut Recent) {
+        if !recent.wait(happened) {
+            self.leave_out(1, recent);
+        }
+    }
+
+    fn leave_out(&self, more: i64, recent: &mut Recent) {
+        if let Some((_, times)) = &mut recent.left_out {
+            *times += more;
+            return;
+        }
+        let (what, outcome) = ("audit".into(), "refusals for which there was no room".into());
+        let deed = Deed { what, outcome, refused: true, account: None, identifier: None, audience: None, origin: None };
+        recent.left_out = Some((self.happened(deed, recent), more));
     }
 
     /// Gives a deed its place: after all that have happened on this node.
@@ -199,38 +226,39 @@ impl Core {
     /// [`StoreError`]; then they still wait.
     pub async fn write_waiting(&self) -> Result<bool, StoreError> {
         let (some, left_out) = {
-            let recent = self.trail.recent();
-            (recent.waiting.iter().take(AT_ONCE).cloned().collect::<Vec<_>>(), recent.left_out)
+            let mut recent = self.trail.recent();
+            let some: Vec<_> = recent.waiting.iter().take(AT_ONCE).cloned().collect();
+            recent.writing = some.len();
+            (some, recent.left_out.clone())
         };
-        let written = some.len();
-        if written == 0 && left_out == 0 {
+        if some.is_empty() && left_out.is_none() {
             return Ok(false);
         }
-        self.write_together(some, left_out).await?;
+        self.write_together(some.iter().chain(&left_out)).await?;
         // Whoever is stopped before this has written nothing.
         let mut recent = self.trail.recent();
-        recent.waiting.drain(..written);
-        recent.left_out -= left_out;
+        recent.waiting.drain(..some.len());
+        recent.writing = 0;
+        if let Some((_, told)) = left_out {
+            let more = recent.left_out.take().map_or(0, |(_, times)| times - told);
+            if more > 0 {
+                self.leave_out(more, &mut recent);
+            }
+        }
         Ok(!recent.waiting.is_empty())
     }
 
-    async fn write_together(&self, some: Vec<Happened>, left_out: i64) -> Result<(), StoreError> {
+    async fn write_together(&self, some: impl Iterator<Item = &(Happened, i64)>) -> Result<(), StoreError> {
         let mut alike: Vec<(Happened, i64)> = Vec::new();
-        for happened in some {
+        for (happened, times) in some {
             match alike.iter_mut().find(|(known, _)| is_alike(&known.deed, &happened.deed)) {
-                Some((_, times)) => *times += 1,
-                None => alike.push((happened, 1)),
+                Some((_, known)) => *known += times,
+                None => alike.push((happened.clone(), *times)),
             }
         }
-        let mut entries = Vec::with_capacity(alike.len() + 1);
+        let mut entries = Vec::with_capacity(alike.len());
         for (happened, times) in alike {
             entries.push(self.entry(happened, times).await?);
-        }
-        if left_out > 0 {
-            let (what, outcome) = ("audit".into(), "refusals for which there was no room".into());
-            let deed = Deed { what, outcome, refused: true, account: None, identifier: None, audience: None, origin: None };
-            let happened = self.happened(deed, &mut self.trail.recent());
-            entries.push(self.entry(happened, left_out).await?);
         }
         self.store.append_audit(entries).await
     }
@@ -263,4 +291,38 @@ fn is_alike(one: &Deed, other: &Deed) -> bool {
         && one.identifier == other.identifier
         && one.audience == other.audience
         && address(one) == address(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn happened(outcome: &str, refused: bool) -> Happened {
+        let (what, outcome) = ("login".to_owned(), outcome.to_owned());
+        let deed = Deed { what, outcome, refused, account: None, identifier: None, audience: None, origin: None };
+        Happened { id: "0".repeat(24).parse().unwrap(), at: Timestamp(0), deed }
+    }
+
+    #[test]
+    fn what_is_alike_waits_once() {
+        let mut recent = Recent::default();
+        for _ in 0..3 {
+            assert!(recent.wait(happened("the database is away", true)) && recent.wait(happened("wrong password", true)));
+        }
+        let times = |recent: &Recent| recent.waiting.iter().map(|(_, times)| *times).collect::<Vec<_>>();
+        assert_eq!(times(&recent), [3, 3]);
+        recent.writing = 2;
+        assert!(recent.wait(happened("wrong password", true)));
+        assert_eq!(times(&recent), [3, 3, 1], "what is being written stays as it is");
+        assert!(recent.wait(happened("logged out", false)) && recent.wait(happened("logged out", false)));
+        assert_eq!(times(&recent), [3, 3, 1, 1, 1], "each deed has an entry of its own");
+    }
+
+    #[test]
+    fn there_is_always_room_for_what_was_done() {
+        let mut recent = Recent::default();
+        assert!((0..WAITING).all(|number| recent.wait(happened(&number.to_string(), true))));
+        assert!(!recent.wait(happened("one too many", true)));
+        assert!(recent.wait(happened("the password is changed", false)));
+    }
 }

@@ -14,7 +14,7 @@ use crate::link::{Link, LinkError, LinkPurpose};
 use crate::login::{ATTEMPTS, LoggedIn, unsteady};
 use crate::message::{Address, Message, Notice, Queued};
 use crate::origin::Origin;
-use crate::password::{Candidate, PasswordDigest};
+use crate::password::{Candidate, PasswordDigest, Verifier};
 use crate::region::Region;
 use crate::session::{Opening, Session};
 use crate::store::{AccountChange, Changed, Ending, Spend, StoreError};
@@ -112,13 +112,21 @@ enum Proven {
     Link(Link),
 }
 
+/// What a reset needs to be made true.
+struct Ready {
+    account: Account,
+    proven: Proven,
+    verifier: Verifier,
+}
+
 impl Core {
     /// Sets a new password for whoever proves the address, and ends every session of the account. Proving the address activates it.
     ///
     /// # Errors
     /// [`ResetError`]; then nothing was changed, and the code or link can still be used.
     pub async fn reset_password(&self, reset: &Reset<'_>) -> Result<Account, ResetError> {
-        self.set_anew(reset, None).await
+        let ready = self.prepare(reset).await?;
+        self.set_anew(reset, ready, None).await
     }
 
     /// Sets a new password, likewise, and begins a session.
@@ -126,19 +134,19 @@ impl Core {
     /// # Errors
     /// [`ResetError`], as [`Core::reset_password`].
     pub async fn reset_password_and_log_in(&self, reset: &Reset<'_>, opening: &Opening) -> Result<LoggedIn, ResetError> {
-        self.can_hash(reset.origin)?;
-        let account = self.resettable(reset).await?.number;
-        let (session, tokens) = self.begin_session(opening, account);
-        let account = self.set_anew(reset, Some(&session)).await?;
+        let ready = self.prepare(reset).await?;
+        let (session, tokens) = self.begin_session(opening, ready.account.number);
+        let account = self.set_anew(reset, ready, Some(&session)).await?;
         Ok(LoggedIn { account, session, tokens, previous_ended_at: None })
     }
 
-    async fn set_anew(&self, reset: &Reset<'_>, session: Option<&Session>) -> Result<Account, ResetError> {
+    async fn prepare(&self, reset: &Reset<'_>) -> Result<Ready, ResetError> {
         self.can_hash(reset.origin)?;
-        let mut account = self.resettable(reset).await?;
+        // Before anything is looked up: whoever is refused for it learns nothing of an account, and need not be counted.
         if reset.password.is_common() {
             return Err(ResetError::PasswordCommon);
         }
+        let account = self.resettable(reset).await?;
         let proven = match (reset.proof, &reset.address) {
             (ResetProof::Code(code), address) => {
                 Proven::Code(self.check_code(Purpose::Reset, address, code, reset.origin).await?)
@@ -149,6 +157,11 @@ impl Core {
             (ResetProof::Link(_), Address::Phone(_)) => return Err(LinkError::Unknown.into()),
         };
         let verifier = self.hash_for(reset.origin, reset.password.clone(), None).await?;
+        Ok(Ready { account, proven, verifier })
+    }
+
+    async fn set_anew(&self, reset: &Reset<'_>, ready: Ready, session: Option<&Session>) -> Result<Account, ResetError> {
+        let Ready { mut account, proven, verifier } = ready;
         for _ in 0..ATTEMPTS {
             if session.is_some_and(|session| session.account != account.number) {
                 // Meanwhile the address has become another account's.
@@ -190,8 +203,11 @@ impl Core {
             Whereabouts::Here(account) => *account,
             Whereabouts::In(region) => return Err(ResetError::OtherRegion(region)),
             Whereabouts::Nowhere => {
-                if let ResetProof::Code(code) = reset.proof {
-                    self.check_code_of_nobody(Purpose::Reset, &reset.address, code, reset.origin).await?;
+                match reset.proof {
+                    ResetProof::Code(code) => {
+                        self.check_code_of_nobody(Purpose::Reset, &reset.address, code, reset.origin).await?;
+                    }
+                    ResetProof::Link(_) => self.presented_nothing(reset.origin).await.map_err(LinkError::from)?,
                 }
                 return Err(ResetError::AccountUnknown);
             }

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::core::Core;
 use crate::hasher::{HashError, Place};
@@ -125,9 +125,10 @@ impl Core {
         permit: Option<&mut Permit>,
     ) -> Result<Verifier, HashError> {
         let left = self.settings.longest_wait.saturating_sub(self.hasher.wait()?);
+        let asked = Instant::now();
         let _turn = self.share(&Lane::of_source(origin.source()), left).await?;
         if let Some(permit) = permit {
-            permit.has_waited();
+            permit.has_waited(asked.elapsed());
         }
         #[expect(clippy::disallowed_methods, reason = "in the source's turn")]
         self.hasher.hash(password).await

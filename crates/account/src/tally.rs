@@ -127,10 +127,15 @@ impl Count {
         self.paused_until.since(now)
     }
 
-    fn fail(&mut self, most: u32, rules: &Rules, now: Timestamp) {
+    /// How many failures are not forgotten by now.
+    fn remembered(&self, rules: &Rules, now: Timestamp) -> i64 {
         let quiet = now.since(self.failed_at.max(self.paused_until));
         let forgotten = quiet.as_millis() / rules.longest_pause.as_millis().max(1);
-        self.failures = (self.failures - i64::try_from(forgotten).unwrap_or(i64::MAX)).max(0) + 1;
+        (self.failures - i64::try_from(forgotten).unwrap_or(i64::MAX)).max(0)
+    }
+
+    fn fail(&mut self, most: u32, rules: &Rules, now: Timestamp) {
+        self.failures = self.remembered(rules, now) + 1;
         self.failed_at = now;
         if self.failures >= i64::from(most) {
             self.paused_until = now.plus(rules.pause(self.failures - i64::from(most)));
@@ -172,10 +177,11 @@ pub struct LaneState {
 
 impl LaneState {
     pub(crate) fn new(lane: Lane, count: Count, rules: &Rules, now: Timestamp) -> Self {
+        let failures = count.remembered(rules, now);
         Self {
             lane,
-            failures: count.failures,
-            failed_at: (count.failures > 0).then_some(count.failed_at),
+            failures,
+            failed_at: (failures > 0).then_some(count.failed_at),
             paused_until: count.paused(now),
             day_full_until: count.day_full(rules, now),
         }
@@ -378,6 +384,9 @@ mod tests {
         let pause = NOW.plus(RULES.first_pause);
         assert_eq!(state(&tally, now), (5, Some(NOW), Some(pause), None));
         assert_eq!(state(&tally, pause), (5, Some(NOW), None, None), "a pause that is over is none");
+        let later = |hours| pause.plus(RULES.longest_pause * hours);
+        assert_eq!(state(&tally, later(2)).0, 3, "what is forgotten is not told");
+        assert_eq!(state(&tally, later(9)), (0, None, None, None));
 
         let (mut at_home, guess) = (at_home(), guess());
         let impatient = Rules { longest_pause: Duration::ZERO, ..RULES };

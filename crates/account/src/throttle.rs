@@ -71,9 +71,9 @@ pub(crate) struct Permit {
 }
 
 impl Permit {
-    /// What it waited for was for others from the same source: it says nothing of how long anybody's turn takes.
-    pub(crate) fn has_waited(&mut self) {
-        self.turn.begins_now();
+    /// For so long it was waited for others from the same source: that says nothing of how long anybody's turn takes.
+    pub(crate) fn has_waited(&mut self, waited: Duration) {
+        self.turn.has_waited(waited);
     }
 
     /// What the store takes back.
@@ -162,8 +162,9 @@ impl Core {
         // Whoever would wait for too long in all is sent away before anything is written, and has a place in the queue before that is.
         let (begun, longest) = (Instant::now(), self.settings.longest_wait.saturating_sub(entered.hashing));
         let mut turn = self.turn(&guess, longest).await?;
-        let _share = self.share(&guess.source, longest.saturating_sub(begun.elapsed())).await?;
-        turn.begins_now();
+        let before = begun.elapsed();
+        let _share = self.share(&guess.source, longest.saturating_sub(before)).await?;
+        turn.has_waited(begun.elapsed() - before);
         let place = entered.take_place().unwrap_or_else(|| self.hasher.reserve());
         let permit = self.count(guess, turn).await?;
         #[expect(clippy::disallowed_methods, reason = "this is the one place that compares passwords")]

@@ -111,9 +111,9 @@ impl Turns {
 }
 
 impl Turn {
-    /// What was waited for in it is no part of how long a turn takes: that was for others.
-    pub fn begins_now(&mut self) {
-        self.begun = Instant::now();
+    /// For so long it was waited for others in it: that is no part of how long a turn takes.
+    pub fn has_waited(&mut self, waited: Duration) {
+        self.begun += waited;
     }
 
     /// It cannot go on: whoever waits behind would only find out the same, one after the other.
@@ -201,11 +201,13 @@ mod tests {
     fn what_was_waited_for_in_a_turn_does_not_count() {
         let turns = Arc::<Turns>::default();
         let mut first = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
-        first.begun = Instant::now().checked_sub(Duration::from_hours(1)).unwrap();
-        first.begins_now();
+        first.begun = Instant::now().checked_sub(Duration::from_hours(2)).unwrap();
+        first.has_waited(Duration::from_hours(1));
         drop(first);
         let _second = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
-        assert_eq!(turns.would_wait("a", LONGEST), Ok(()));
+        let hour_and = |seconds| turns.would_wait("a", Duration::from_hours(1) + Duration::from_secs(seconds));
+        assert!(hour_and(0).is_err(), "the turn itself does");
+        assert_eq!(hour_and(60), Ok(()));
     }
 
     #[test]

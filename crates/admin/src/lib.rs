@@ -13,4 +13,4 @@ pub use crate::command::{AccountCommand, Command, Format, ImportFile, RegionComm
 pub use crate::execute::{AdminError, ClaimedPage, KeyFiles, Operator, StoreOpener};
 pub use crate::file::{Numbered, Rows};
 pub use crate::rows::{Batch, BatchOutcome, Row};
-pub use crate::socket::{EXECUTE_PATH, Outcome, router};
+pub use crate::socket::{EXECUTE_PATH, Outcome, UnderWay, router};

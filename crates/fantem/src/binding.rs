@@ -24,10 +24,8 @@ impl Dialect {
     pub(crate) async fn unbind_gateway(&self, incoming: &Incoming) -> Result<Answer, Failure> {
         let (account, gateway) = self.owner_and_gateway(incoming, code::GATEWAY_UNKNOWN).await?;
         let answer = Answer::done().of(account.number);
-        match self.core.unbind(&gateway.serial, account.number).await? {
-            true => Ok(answer.about(gateway.serial).outcome("unbound")),
-            false => Ok(answer.refused("unbound before")),
-        }
+        let unbound = self.core.unbind(&gateway.serial, account.number).await?;
+        Ok(if unbound { answer.about(gateway.serial).outcome("unbound") } else { answer.refused("unbound before") })
     }
 
     /// Who asks, and for which gateway; `a_device` is the code for a guid that is a touch panel's or phone's.
@@ -111,8 +109,10 @@ impl Dialect {
         if gateway.account != Some(number) {
             return Err(Failure::new(code::NO_CUBE, "the gateway is not this account's"));
         }
-        self.core.unbind(&gateway.serial, number).await?;
-        Ok(Answer::done().of(number).about(gateway.serial).outcome("unbound"))
+        let unbound = self.core.unbind(&gateway.serial, number).await?;
+        let answer = Answer::done().of(number).about(gateway.serial);
+        // Somebody else may have done so since.
+        Ok(if unbound { answer.outcome("unbound") } else { answer.refused("unbound before") })
     }
 
     /// The forced form: whoever holds the cube takes it, which its account has not agreed to.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use account::{Core, Delivery, SystemClock};
+use admin::UnderWay;
 use axum::{Router, middleware};
 use notify::Outbox;
 use resource::{Feed, Keeper};
@@ -34,7 +35,7 @@ const COURIERS: usize = 4;
 const LONGEST_IDLE: Duration = Duration::from_mins(1);
 const SHORTEST_IDLE: Duration = Duration::from_millis(50);
 
-/// How long the server waits at its end until RabbitMQ was told which sessions ended last.
+/// How long the server waits at its end until RabbitMQ was told which sessions ended last, and for operators' commands.
 const LAST_WORDS: Duration = Duration::from_secs(10);
 
 /// How often it is looked for what is of no more use.
@@ -84,6 +85,7 @@ pub(crate) struct Server {
     health: Arc<Health>,
     serving: Serving,
     feed: Arc<Feed>,
+    commands: UnderWay,
     keeper: Option<JoinHandle<()>>,
     tasks: JoinSet<()>,
     terminate: Signal,
@@ -132,7 +134,8 @@ impl Server {
         tasks.spawn(forget_old(Arc::clone(&open.core)));
         tasks.spawn(keys::follow(open.key_folder.clone(), Arc::clone(&open.core), Arc::clone(&open.keys), open.store.clone()));
         let keeper = keeper(&open.core, &feed, &config)?.map(|keeper| tokio::spawn(keeper.run()));
-        let operator = admin::router(open.operator(&config));
+        let commands = UnderWay::default();
+        let operator = admin::router(open.operator(&config), commands.clone());
         let watching = watch::router(&health, watch, &mut tasks);
         let serving = listeners.serve(&config, &public, watching, operator)?;
         Ok(Self {
@@ -146,6 +149,7 @@ impl Server {
             health,
             serving,
             feed,
+            commands,
             keeper,
             tasks,
             terminate,
@@ -169,9 +173,11 @@ impl Server {
         if let Some(keeper) = self.keeper {
             finish(&self.feed, keeper).await;
         }
+        if tokio::time::timeout(LAST_WORDS, self.commands.end()).await.is_err() {
+            tracing::warn!("an operator's command is cut short");
+        }
         self.tasks.shutdown().await;
-        // What was refused last.
-        while let Ok(true) = self.open.core.write_waiting().await {}
+        write_last(&self.open.core).await;
         // The socket is left behind only by a crash; the next start removes it then.
         std::fs::remove_file(self.folder.socket()).context(|| "cannot remove the socket".to_owned())?;
         self.open.close().await;
@@ -242,6 +248,17 @@ async fn write_waiting(core: Arc<Core>) {
                 tracing::error!(%error, "the audit trail lacks refusals");
                 tokio::time::sleep(SHORTEST_IDLE).await;
             }
+        }
+    }
+}
+
+/// Brings what was refused last into the audit trail.
+async fn write_last(core: &Core) {
+    loop {
+        match core.write_waiting().await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(error) => return tracing::error!(%error, "the audit trail lacks what was refused last"),
         }
     }
 }

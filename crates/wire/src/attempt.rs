@@ -156,7 +156,8 @@ impl Attempt {
     }
 
     fn fail(&self, reason: &dyn Display, our_fault: bool) {
-        let (identifier, ms, outcome) = (self.who(), self.milliseconds(), reason.to_string());
+        let (account, identifier) = (self.account.map(|account| account.0), self.who());
+        let (ms, outcome) = (self.milliseconds(), reason.to_string());
         if let Some((core, _)) = &self.recorder {
             let deed = self.deed(outcome.clone(), true);
             // What the server does not bring about is nobody's deed, and may befall everybody at once.
@@ -168,9 +169,9 @@ impl Attempt {
             self.count("refusal", REFUSALS.into_iter().find(|known| *known == outcome).unwrap_or("refused"));
         }
         if our_fault {
-            tracing::error!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "{}", self.call);
+            tracing::error!(request_id = %self.id, dialect = self.dialect, outcome, account, identifier, note = self.note, ms, "{}", self.call);
         } else {
-            tracing::info!(request_id = %self.id, dialect = self.dialect, outcome, identifier, note = self.note, ms, "{}", self.call);
+            tracing::info!(request_id = %self.id, dialect = self.dialect, outcome, account, identifier, note = self.note, ms, "{}", self.call);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use account::{
     Account, Audience, CodeWanted, Details, Purpose, Refresh, Registration, RegistrationProof, Reset, ResetProof, Session,
-    SpentToken, TokenHash,
+    SpentToken, TokenError, TokenHash,
 };
 use serde_json::json;
 use wire::{Attempt, Incoming};
@@ -69,25 +69,25 @@ impl Dialect {
         Ok(answer::logged_in(&logged_in.account, &logged_in.tokens, "password reset"))
     }
 
-    pub(super) async fn change_password_v2(&self, incoming: &Incoming) -> Result<Answer, Failure> {
+    pub(super) async fn change_password_v2(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let fields = Fields::parse(&incoming.body)?;
         let (old, new) = (fields.password("oldPassword")?, fields.new_password("newPassword")?);
-        self.session_of(incoming).await?;
+        self.session_of(incoming, attempt).await?;
         let account = self.core.change_password(bearer(incoming)?, &old.into(), new.digest(), &incoming.origin).await?;
         Ok(done(Some(account.number), "password changed"))
     }
 
-    pub(super) async fn profile(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let (account, _) = self.session_of(incoming).await?;
+    pub(super) async fn profile(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
+        let (account, _) = self.session_of(incoming, attempt).await?;
         let country = self.settings.places.as_ref().and_then(|places| places(incoming.origin.address, None).country);
         let data = json!({ "user": answer::user(&account, country), "region": account.region });
         Ok(Answer { data, account: Some(account.number), outcome: "told" })
     }
 
     /// Only the nickname is kept; what else clients set concerns services that are not here.
-    pub(super) async fn set_profile(&self, incoming: &Incoming) -> Result<Answer, Failure> {
+    pub(super) async fn set_profile(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let fields = Fields::parse(&incoming.body)?;
-        let (account, _) = self.session_of(incoming).await?;
+        let (account, _) = self.session_of(incoming, attempt).await?;
         let Some(nickname) = fields.text("nickname")? else { return Ok(done(Some(account.number), "unchanged")) };
         if nickname.chars().count() > LONGEST_NICKNAME || nickname.chars().any(char::is_control) {
             return Err(Failure::Malformed("nickname"));
@@ -119,15 +119,16 @@ impl Dialect {
         Ok(Answer { data, account: Some(refreshed.account.number), outcome: "refreshed" })
     }
 
-    pub(super) async fn logout(&self, incoming: &Incoming) -> Result<Answer, Failure> {
-        let (account, session) = self.session_of(incoming).await?;
-        self.core.log_out(bearer(incoming)?, |ended| ended.id == session.id).await?;
-        Ok(done(Some(account.number), "logged out"))
+    pub(super) async fn logout(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
+        let (account, session) = self.session_of(incoming, attempt).await?;
+        // Somebody else may have ended it since.
+        let ended = self.core.log_out(bearer(incoming)?, |ended| ended.id == session.id).await?;
+        if ended { Ok(done(Some(account.number), "logged out")) } else { Err(TokenError::Unknown.into()) }
     }
 
-    pub(super) async fn close_account(&self, incoming: &Incoming) -> Result<Answer, Failure> {
+    pub(super) async fn close_account(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let code = Fields::parse(&incoming.body)?.required("verificationCode")?;
-        self.session_of(incoming).await?;
+        self.session_of(incoming, attempt).await?;
         let number = self.core.close_account(bearer(incoming)?, &code, &incoming.origin).await?;
         Ok(done(Some(number), "account closed"))
     }
@@ -139,9 +140,10 @@ impl Dialect {
         Ok(Answer { data: json!({ "region": region }), account: None, outcome: "told" })
     }
 
-    /// The session of whoever is logged in.
-    async fn session_of(&self, incoming: &Incoming) -> Result<(Account, Session), Failure> {
+    /// The session of whoever is logged in, whose attempt it is.
+    async fn session_of(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<(Account, Session), Failure> {
         let (account, session) = self.core.session(bearer(incoming)?).await?;
+        (attempt.account, attempt.audience) = (Some(account.number), Some(session.audience.clone()));
         if is_from_application(&session, incoming) { Ok((account, session)) } else { Err(Failure::OtherApplication) }
     }
 }

@@ -132,12 +132,12 @@ async fn answer(dialect: &Dialect, endpoint: Endpoint, request: Request, attempt
         Endpoint::Register => dialect.register_v2(&incoming, attempt).await,
         Endpoint::SendCode => dialect.send_code_v2(&incoming, attempt).await,
         Endpoint::ResetPassword => dialect.reset_password_v2(&incoming, attempt).await,
-        Endpoint::ChangePassword => dialect.change_password_v2(&incoming).await,
-        Endpoint::Profile => dialect.profile(&incoming).await,
-        Endpoint::SetProfile => dialect.set_profile(&incoming).await,
+        Endpoint::ChangePassword => dialect.change_password_v2(&incoming, attempt).await,
+        Endpoint::Profile => dialect.profile(&incoming, attempt).await,
+        Endpoint::SetProfile => dialect.set_profile(&incoming, attempt).await,
         Endpoint::Refresh => dialect.refresh_v2(&incoming).await,
-        Endpoint::Logout => dialect.logout(&incoming).await,
-        Endpoint::CloseAccount => dialect.close_account(&incoming).await,
+        Endpoint::Logout => dialect.logout(&incoming, attempt).await,
+        Endpoint::CloseAccount => dialect.close_account(&incoming, attempt).await,
         Endpoint::Region => dialect.tell_region_v2(&incoming).await,
     }
 }

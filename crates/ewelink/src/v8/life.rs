@@ -108,13 +108,14 @@ impl Dialect {
         Ok(answer::logged_in(&logged_in, language.as_deref(), self.settings.places.as_ref(), "password reset"))
     }
 
-    pub(super) async fn change_password(&self, incoming: &Incoming) -> Result<Answer, Failure> {
+    pub(super) async fn change_password(&self, incoming: &Incoming, attempt: &mut Attempt) -> Result<Answer, Failure> {
         let call = Call::unsigned(Object::parse(&incoming.body)?, &["oldPassword", "newPassword"])?;
         let token = incoming.bearer().ok_or(Failure::NotLoggedIn)?;
         let old = call.text("oldPassword", Password::LONGEST)?.unwrap_or_default();
         let old: Candidate = Password::given(old.to_owned()).map_err(|_| Failure::Malformed("oldPassword"))?.into();
         let new = new_password(&call, "newPassword")?;
-        let (_, session) = self.core.session(token).await.map_err(ChangeError::Token)?;
+        let (account, session) = self.core.session(token).await.map_err(ChangeError::Token)?;
+        (attempt.account, attempt.audience) = (Some(account.number), Some(session.audience.clone()));
         if !matches!(session.audience, Audience::Application(_)) {
             return Err(ChangeError::Token(TokenError::Unknown).into());
         }

@@ -115,7 +115,7 @@ async fn answer(dialect: &Dialect, endpoint: Endpoint, request: Request, attempt
         Endpoint::SendCode => dialect.send_code(&incoming, attempt).await,
         Endpoint::Register => dialect.register(&incoming, attempt).await,
         Endpoint::ResetPassword => dialect.reset_password(&incoming, attempt).await,
-        Endpoint::ChangePassword => dialect.change_password(&incoming).await,
+        Endpoint::ChangePassword => dialect.change_password(&incoming, attempt).await,
         Endpoint::Refresh => dialect.refresh(&incoming, attempt).await,
     }
 }
