@@ -312,6 +312,49 @@ fn the_configuration() {
     assert!(said.contains("is not TOML") && said.contains("line 1, column 11") && said.lines().count() == 1, "{said}");
 }
 
+/// A value of any type for a secret is either taken or refused, but never repeated; the environment has texts only.
+#[test]
+fn secrets_are_never_repeated() {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("hearthgate.toml");
+    let check = |text: &str, settings: &[(&str, &str)]| {
+        std::fs::write(&file, text).unwrap();
+        let mut command = hearthgate(["config", "check", "--json", "--config", file.to_str().unwrap()]);
+        let output = run(command.envs(settings.iter().copied()), "");
+        let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(!said.contains("77553311"), "{said}");
+        (output.status.success(), said)
+    };
+    let sections = |mail: &str, rabbitmq: &str| {
+        format!(
+            "[mail]\nhost = 'localhost'\nfrom = 'a@b.example'\n{mail}\n\
+             [sms]\nurl = 'http://127.0.0.1/'\n\
+             [mqtt.rabbitmq]\nmanagement = 'http://127.0.0.1/'\nuser = 'a'\n{rabbitmq}"
+        )
+    };
+    let whole = sections("user = 'a'\npassword = 'b'", "password = 'c'");
+    for value in ["77553311", "77553311.5", "true", "[77553311]", "'x 77553311'"] {
+        let names = ["HEARTHGATE_MAIL__PASSWORD", "HEARTHGATE_MQTT__RABBITMQ__PASSWORD", "HEARTHGATE_MESSAGES__PRODUCT"];
+        let taken = check(&whole, &names.map(|name| (name, if name.ends_with("PRODUCT") { "365" } else { value })));
+        assert!(taken.0 && taken.1.contains("\"product\": \"365\""), "{}", taken.1);
+        for name in ["HEARTHGATE_MASTER_KEY", "HEARTHGATE_MAIL", "HEARTHGATE_MQTT__RABBITMQ", "HEARTHGATE_SMS__HEADERS"] {
+            assert!(!check(&whole, &[(name, value)]).0, "{name}");
+        }
+    }
+    for value in ["77553311", "77553311.5", "[77553311]", "{ a = 77553311 }", "'77553311", "77553311x"] {
+        for text in [
+            sections(&format!("password = {value}"), "password = 'c'"),
+            sections("", &format!("password = {value}")),
+            format!("master_key = {value}"),
+            format!("store = {value}"),
+            format!("[sms]\nurl = {value}"),
+            format!("[sms]\nurl = 'http://127.0.0.1/'\nheaders = {{ a = {value} }}"),
+        ] {
+            assert!(!check(&text, &[]).0, "{text}");
+        }
+    }
+}
+
 /// The complete file in the documentation loads as it stands, and says what it says there.
 #[test]
 fn the_documented_configuration_loads() {

@@ -22,6 +22,7 @@ use crate::cli::Sources;
 use crate::connections::{Connections, make_room};
 use crate::failure::{Context, Failure};
 use crate::logging::{LogFormat, LogLevel};
+use crate::settings;
 use crate::traces::TracesSettings;
 
 /// What the environment's names begin with: `HEARTHGATE_LISTEN__HTTP` is `listen.http`.
@@ -375,8 +376,7 @@ impl Config {
         let variables = std::env::vars_os().map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()));
         merge(&mut table, from_environment(variables.map(|[name, value]| (name, value)))?);
         merge(&mut table, sources.flags.clone());
-        let config: Result<Self, _> = table.try_into().map_err(|error| sentence(&error));
-        let config = config.context(|| "the configuration is wrong".to_owned())?;
+        let config: Self = settings::read(table).context(|| "the configuration is wrong".to_owned())?;
         config.check()?;
         Ok(config)
     }
@@ -620,7 +620,7 @@ fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result
                 let content = std::fs::read_to_string(&text).context(|| format!("cannot read {text}, which {name} names"))?;
                 (key, Value::String(content.trim().to_owned()))
             }
-            None => (key, typed(text)),
+            None => (key, Value::String(text)),
         };
         let path = key.to_ascii_lowercase();
         let nested = path.rsplit("__").fold(value, |value, key| Value::Table(Table::from_iter([(key.to_owned(), value)])));
@@ -629,12 +629,6 @@ fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result
         }
     }
     Ok(table)
-}
-
-/// A number, flag or list as TOML writes it, else a text.
-fn typed(text: String) -> Value {
-    let read: Option<Table> = format!("value = {text}").parse().ok();
-    read.and_then(|mut table| table.remove("value")).unwrap_or(Value::String(text))
 }
 
 #[cfg(test)]
@@ -647,7 +641,7 @@ mod tests {
 
     #[test]
     fn the_defaults_are_sound() {
-        let config: Config = Table::new().try_into().unwrap();
+        let config: Config = settings::read(Table::new()).unwrap();
         config.check().unwrap();
         assert_eq!(config.served_regions()[0].as_str(), "cn");
         assert_eq!(config.hosts().region(Some("eu-apia.coolkit.cc")).as_str(), "eu");
@@ -662,7 +656,7 @@ mod tests {
             ("HEARTHGATE_CONFIG", "x"),
             ("PATH", "x"),
         ]);
-        let config: Config = table.try_into().unwrap();
+        let config: Config = settings::read(table).unwrap();
         assert_eq!(config.hash_settings().cost.memory_kib, 64);
         assert_eq!(config.listen.body_timeout, Duration::from_secs(3));
         assert_eq!(config.data, PathBuf::from("/srv"));
@@ -680,7 +674,7 @@ mod tests {
 
     impl Config {
         fn try_from_table(table: Table) -> Result<Self, Failure> {
-            let config: Self = table.try_into().context(String::new)?;
+            let config: Self = settings::read(table).context(String::new)?;
             config.check()?;
             Ok(config)
         }

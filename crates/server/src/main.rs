@@ -24,6 +24,7 @@ mod prompt;
 mod regions;
 mod restore;
 mod serve;
+mod settings;
 mod traces;
 mod transfer;
 mod watch;
