@@ -341,6 +341,7 @@ fn a_database_that_cannot_be_used() {
     let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(refused(&format!("postgres://me:hush@{closed}/x")).contains("cannot open the database postgres://127.0.0.1/x"));
     assert!(refused("postgres://me:hush@db.example.com/x?sslmode=require").contains("use sslmode=verify-full"));
+    assert!(refused(&format!("postgres://me@{closed}/x?pasword=hush")).contains("an unknown parameter, \"pasword\": known are"));
     assert!(refused("mysql://me:hush@db.example.com/x").contains("is not of the form postgres://"));
     let missing = format!("{}/there_is_no_such_database", std::env::var("TEST_POSTGRES").unwrap());
     assert!(refused(&missing).contains("does not exist"));

@@ -23,6 +23,28 @@ const SETTINGS: [(&str, &str); 3] = [
     ("options[client_min_messages]", "warning"),
 ];
 
+/// The parameters of a URL that are heeded.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "application_name",
+    "options",
+    "statement-cache-capacity",
+];
+
 /// A connection that nobody used for longer is looked at before it is used.
 const IDLE: Duration = Duration::from_secs(1);
 
@@ -96,6 +118,7 @@ fn checked(url: &str, name: &str) -> Result<Url, OpenError> {
     if !matches!(url.scheme(), "postgres" | "postgresql") {
         return Err(malformed());
     }
+    check_parameters(&url)?;
     let options = PgConnectOptions::from_str(url.as_str()).map_err(|_| malformed())?;
     let host = options.get_host();
     let nearby = options.get_socket().is_some()
@@ -113,6 +136,18 @@ fn checked(url: &str, name: &str) -> Result<Url, OpenError> {
     }
     url.query_pairs_mut().extend_pairs(SETTINGS).append_pair("application_name", name);
     Ok(url)
+}
+
+/// Refuses a parameter that would be ignored, but for a warning that shows its value.
+fn check_parameters(url: &Url) -> Result<(), OpenError> {
+    let is_option = |name: &str| name.starts_with("options[") && name.ends_with(']');
+    let unknown = url.query_pairs().map(|(name, _)| name).find(|name| !PARAMETERS.contains(&&**name) && !is_option(name));
+    let Some(name) = unknown else { return Ok(()) };
+    // What does not look like a name may be the rest of a password that has a question mark in it.
+    let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.[]".contains(c));
+    let shown = if is_name { format!("{name:?}") } else { "one that is no name".to_owned() };
+    let known = PARAMETERS.join(", ");
+    Err(OpenError::Url(format!("the URL has an unknown parameter, {shown}: known are {known} and options[NAME]")))
 }
 
 /// The URL without what is secret in it.
@@ -180,10 +215,34 @@ mod tests {
     }
 
     #[test]
+    fn every_known_parameter_is_heeded() {
+        for name in PARAMETERS.iter().chain(&["options[x]"]) {
+            let value = match *name {
+                "sslmode" | "ssl-mode" => "disable",
+                "host" | "hostaddr" => "127.0.0.2",
+                _ => "7",
+            };
+            let options = |url: &str| format!("{:?}", PgConnectOptions::from_str(url).unwrap());
+            let url = format!("postgres://a@127.0.0.1/x?{name}={value}");
+            checked(&url, SERVER).unwrap();
+            assert_ne!(options(&url), options("postgres://a@127.0.0.1/x"), "{name}");
+        }
+    }
+
+    #[test]
     fn a_password_is_not_repeated() {
         for url in ["postgres://anna:secret@db example/x", "secret", "postgres://anna:secret@h:99999/x", "mysql://:secret@h/x"] {
             let refused = checked(url, SERVER).unwrap_err().to_string();
             assert!(refused.contains("postgres://user:password@host") && !refused.contains("secret"), "{refused}");
+        }
+        for (parameters, name) in [
+            ("pasword=secret", "\"pasword\""),
+            ("password=secret&sslmod=verify-full", "\"sslmod\""),
+            ("options[a=secret", "\"options[a\""),
+            ("secret@db.example.com/x", "one that is no name"),
+        ] {
+            let refused = checked(&format!("postgres://anna@localhost/x?{parameters}"), SERVER).unwrap_err().to_string();
+            assert!(refused.contains(name) && refused.contains("sslmode") && !refused.contains("secret"), "{refused}");
         }
         assert_eq!(
             shown(&checked("postgres://anna:secret@localhost:1/x?password=secret", SERVER).unwrap()),
