@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::support::calls::{APPID, CUBE};
-use crate::support::server::{hearthgate, hearthgate_on, operate, refuse, run, store_of};
+use crate::support::server::{hearthgate, hearthgate_on, operate, refuse, run, store_of, under};
 use crate::support::{Ewelink, Server};
 
 /// Each command once, with what it answers. The same script runs beside a running server and without one.
@@ -295,7 +295,7 @@ fn the_configuration() {
     for (settings, said) in [
         (("HEARTHGATE_LISTEN__HTP", "x"), "unknown field `htp`"),
         (("HEARTHGATE_HASH__MEMORY_KIB", "lots"), "invalid type"),
-        (("HEARTHGATE_HASH__MEMORY_KIB", "1"), "hash.memory_kib must be at least 8"),
+        (("HEARTHGATE_HASH__MEMORY_KIB", "1"), "hash.memory_kib must be 8 to 1048576"),
         (("HEARTHGATE_DEFAULT_REGION", "eu"), "default_region is eu, which is not one of [regions]"),
         (("HEARTHGATE_MASTER_KEY_FILE", "/nowhere"), "cannot read /nowhere, which HEARTHGATE_MASTER_KEY_FILE names"),
         (("HEARTHGATE_MASTER_KEY", "short"), "master_key: is not a key of 64 hex digits"),
@@ -310,6 +310,75 @@ fn the_configuration() {
     std::fs::write(&file, "listen = [").unwrap();
     let said = String::from_utf8(check(&[], &[]).stderr).unwrap();
     assert!(said.contains("is not TOML") && said.contains("line 1, column 11") && said.lines().count() == 1, "{said}");
+}
+
+/// What `serve` would refuse is refused by `config check`, in the same words.
+#[test]
+fn what_serve_refuses_is_refused_before() {
+    let folder = TempDir::new().unwrap();
+    let refused = |arguments: &[&str], settings: &[(&str, &str)]| {
+        let mut command = hearthgate(arguments);
+        let output = run(command.arg("--data").arg(folder.path().join("data")).envs(settings.iter().copied()), "");
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{settings:?}: {said}");
+        assert!(said.lines().count() == 1 && !said.contains("hush"), "{said}");
+        said
+    };
+    let (store, directory) = ("HEARTHGATE_STORE", "HEARTHGATE_DIRECTORY");
+    for (settings, wrong) in [
+        (&[("HEARTHGATE_HASH__THREADS", "1025")][..], "hash.threads at most 1024"),
+        (&[("HEARTHGATE_HASH__MEMORY_KIB", "1048577")], "hash.memory_kib must be 8 to 1048576"),
+        (&[("HEARTHGATE_HASH__ITERATIONS", "101")], "hash.iterations 1 to 100"),
+        (&[(store, "mysql://me:hush@127.0.0.1/x")], "store: it is not of the form postgres://"),
+        (&[(store, "postgres://me:hush@db.example.com/x?sslmode=disable")], "store: the sslmode does not check who"),
+        (&[(store, "postgres://me@127.0.0.1/x?pasword=hush")], "an unknown parameter, \"pasword\""),
+        (&[(store, "postgres://me@127.0.0.1/x"), (directory, "mysql://me:hush@127.0.0.1/x")], "directory: "),
+        (&[("HEARTHGATE_LISTEN__METRICS", "127.0.0.1:8080")], "[listen] has 127.0.0.1:8080 twice"),
+    ] {
+        let said = refused(&["config", "check"], settings);
+        assert!(said.contains(wrong), "{said}");
+        assert_eq!(refused(&["serve"], settings), said);
+    }
+}
+
+/// A system that gives no more threads is told of, in one sentence.
+#[test]
+fn too_many_threads_are_refused() {
+    let folder = TempDir::new().unwrap();
+    // Later than what the runtime begins with.
+    let failing =
+        ["strace", "-f", "-e", "trace=clone,clone3", "-e", "inject=clone,clone3:error=EAGAIN:when=200+", "-o", "/dev/null"];
+    let mut command = hearthgate(["serve", "--http", "127.0.0.1:0", "--data"]);
+    command.arg(folder.path().join("data")).env("HEARTHGATE_HASH__THREADS", "400");
+    let output = run(&mut under(&failing, command), "");
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("the system does not give 400 threads (Resource temporarily unavailable") && said.lines().count() == 1,
+        "{said}"
+    );
+}
+
+/// What is shown is what is in force, but for secrets.
+#[test]
+fn what_is_in_force_is_shown() {
+    let shown = |settings: &[(&str, &str)]| -> Value {
+        let output = run(hearthgate(["config", "check", "--json"]).envs(settings.iter().copied()), "");
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)))
+    };
+    let plain = shown(&[]);
+    assert_eq!((&plain["listen"]["http"], &plain["store"]), (&json!("127.0.0.1:8080"), &Value::Null));
+    let stores = [
+        ("HEARTHGATE_STORE", "postgres://me:hush@127.0.0.1:1/x?password=hush&dbname=y"),
+        ("HEARTHGATE_DIRECTORY", "postgres://me:hush@db.example.com/x"),
+    ];
+    let configured = shown(&stores);
+    assert_eq!(configured["store"], "postgres://me@127.0.0.1:1/x?dbname=y");
+    assert_eq!(configured["directory"], "postgres://me@db.example.com/x?sslmode=verify-full");
+    assert!(!configured.to_string().contains("hush"));
+    let text = run(hearthgate(["config", "check"]).envs(stores), "").stdout;
+    let text = String::from_utf8(text).unwrap();
+    assert!(text.contains("store = \"postgres://me@127.0.0.1:1/x?dbname=y\"") && !text.contains("hush"), "{text}");
 }
 
 /// A value of any type for a secret is either taken or refused, but never repeated; the environment has texts only.

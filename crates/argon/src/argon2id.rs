@@ -1,5 +1,6 @@
 //! One Argon2id hash: `Argon2id(m, t, p=1, secret=pepper, input)`, as a PHC string whose `keyid` names the pepper.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use account::{HashError, Keys, Pepper, PepperName, Rng, Verdict};
@@ -13,10 +14,6 @@ use crate::raw::{Inputs, Memory, OUTPUT};
 /// The length of a salt, in bytes.
 const SALT: usize = 16;
 
-/// The most that a stored verifier, and so the configuration, may ask for.
-const MOST_MEMORY_KIB: u32 = 1024 * 1024;
-const MOST_ITERATIONS: u32 = 100;
-
 /// What one hash costs. One lane: a thread works on one hash at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cost {
@@ -24,6 +21,13 @@ pub struct Cost {
     pub memory_kib: u32,
     /// Passes over it.
     pub iterations: u32,
+}
+
+impl Cost {
+    /// How much memory a stored verifier, and so the configuration, may ask for.
+    pub const MEMORY_KIB: RangeInclusive<u32> = 8..=1024 * 1024;
+    /// How many passes, likewise.
+    pub const ITERATIONS: RangeInclusive<u32> = 1..=100;
 }
 
 /// A cost that Argon2 does not know.
@@ -124,7 +128,7 @@ impl Argon2id {
 }
 
 fn is_bearable(params: &Params) -> bool {
-    params.m_cost() <= MOST_MEMORY_KIB && params.t_cost() <= MOST_ITERATIONS
+    Cost::MEMORY_KIB.contains(&params.m_cost()) && Cost::ITERATIONS.contains(&params.t_cost())
 }
 
 /// Reads a PHC string. One that names a parameter twice is none, though the crate takes it: which of the two holds is anybody's guess.

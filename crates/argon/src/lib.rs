@@ -14,6 +14,7 @@ mod raw;
 #[cfg(target_arch = "x86_64")]
 mod vector;
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,25 @@ pub struct Settings {
     pub max_wait: Duration,
 }
 
+/// The most threads that a hasher is to have.
+pub const MOST_THREADS: usize = 1024;
+
+/// Why a hasher does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Argon2 knows no such cost.
+    #[error(transparent)]
+    Cost(#[from] CostError),
+    /// The system gives fewer threads.
+    #[error("the system does not give {threads} threads ({source}): use fewer, or raise its limit (ulimit -u, TasksMax=)")]
+    Threads {
+        /// How many are wanted.
+        threads: usize,
+        /// What the system says.
+        source: io::Error,
+    },
+}
+
 /// Hashes passwords on threads of its own.
 pub struct Hasher {
     queue: Queue<Memory>,
@@ -52,11 +72,12 @@ impl Hasher {
     /// Starts the threads, which end when the hasher is dropped. New verifiers are peppered by the key in force.
     ///
     /// # Errors
-    /// [`CostError`] when Argon2 knows no such cost.
-    pub fn start(settings: Settings, keys: Arc<Keys>, rng: Arc<dyn Rng>) -> Result<Self, CostError> {
-        let algorithm = Arc::new(Argon2id::new(settings.cost, keys, rng)?);
+    /// [`StartError`].
+    pub fn start(settings: Settings, keys: Arc<Keys>, rng: Arc<dyn Rng>) -> Result<Self, StartError> {
+        let Settings { cost, threads, max_wait } = settings;
+        let algorithm = Arc::new(Argon2id::new(cost, keys, rng)?);
         let decoy = Verifier::of(Scheme::Own, &algorithm.decoy());
-        let queue = Queue::start(settings.threads, settings.max_wait);
+        let queue = Queue::start(threads, max_wait).map_err(|source| StartError::Threads { threads, source })?;
         Ok(Self { queue, algorithm, decoy })
     }
 

@@ -1,5 +1,6 @@
 //! A queue of work for a fixed set of threads, bounded by the time that it would take.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -43,26 +44,23 @@ pub(crate) struct Queue<M> {
 }
 
 impl<M: Default + 'static> Queue<M> {
-    pub fn start(threads: usize, max_wait: Duration) -> Self {
+    pub fn start(threads: usize, max_wait: Duration) -> io::Result<Self> {
         let (sender, receiver) = flume::unbounded::<Work<M>>();
         let mean = Arc::new(AtomicU64::new(0));
         for number in 0..threads {
             let receiver = receiver.clone();
-            std::thread::Builder::new()
-                .name(format!("hash-{number}"))
-                .spawn(move || {
-                    stand_back();
-                    let mut own = M::default();
-                    for work in receiver {
-                        // A panic is one caller's, who hears of it; the others go on with a thread whose own is whole.
-                        if catch_unwind(AssertUnwindSafe(|| work(&mut own))).is_err() {
-                            own = M::default();
-                        }
+            std::thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
+                stand_back();
+                let mut own = M::default();
+                for work in receiver {
+                    // A panic is one caller's, who hears of it; the others go on with a thread whose own is whole.
+                    if catch_unwind(AssertUnwindSafe(|| work(&mut own))).is_err() {
+                        own = M::default();
                     }
-                })
-                .expect("the system gives a few threads at the start");
+                }
+            })?;
         }
-        Self { sender, waiting: Arc::default(), threads, max_wait, mean }
+        Ok(Self { sender, waiting: Arc::default(), threads, max_wait, mean })
     }
 
     /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`.
@@ -151,7 +149,7 @@ mod tests {
 
     /// A queue with one thread that is busy until the returned sender is dropped, and has measured that work takes a second.
     async fn busy(max_wait: Duration) -> (Arc<Queue<()>>, mpsc::Sender<()>, tokio::task::JoinHandle<()>) {
-        let queue = Arc::new(Queue::start(1, max_wait));
+        let queue = Arc::new(Queue::start(1, max_wait).unwrap());
         let (release, released) = mpsc::channel::<()>();
         let (begun, has_begun) = oneshot::channel();
         let blocked = Arc::clone(&queue);
@@ -171,7 +169,7 @@ mod tests {
     #[tokio::test]
     async fn hashing_stands_back_behind_the_rest() {
         let niceness = || rustix::process::getpriority_process(None).unwrap();
-        let queue = Queue::<()>::start(1, Duration::from_secs(2));
+        let queue = Queue::<()>::start(1, Duration::from_secs(2)).unwrap();
         let hashing = queue.run(queue.reserve(), move |(): &mut ()| niceness()).await.unwrap();
         assert_eq!(hashing, (niceness() + NICENESS).min(19));
     }
@@ -190,7 +188,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_one_callers_only() {
-        let queue = Queue::<()>::start(1, Duration::from_secs(60));
+        let queue = Queue::<()>::start(1, Duration::from_secs(60)).unwrap();
         let panicked = queue.run(queue.reserve(), |(): &mut ()| -> () { panic!("on purpose") }).await;
         assert!(matches!(panicked, Err(HashError::Broken(_))));
         queue.run(queue.reserve(), |(): &mut ()| ()).await.unwrap();

@@ -1,18 +1,19 @@
 //! The configuration: defaults, then a TOML file, then the environment, then the command line.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use account::{MasterKey, Region, Rules, Settings as CoreSettings};
-use argon::{Cost, Settings as HashSettings};
+use argon::{Cost, MOST_THREADS, Settings as HashSettings};
 use ipnet::IpNet;
 use notify::{MailSettings, Messenger, Outbox, SmsSettings};
 use resource::{Management, Template, Topics};
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
+use serde::ser::Error as _;
+use serde::{Deserialize, Serialize, Serializer};
 use sql::Limits;
 use toml::{Table, Value};
 use wire::{ForwardedHeader, Hosts, Proxies};
@@ -31,6 +32,9 @@ const PREFIX: &str = "HEARTHGATE_";
 /// The variable that names the configuration file itself.
 const CONFIG_VARIABLE: &str = "HEARTHGATE_CONFIG";
 
+/// Where HTTP is listened for when nothing is configured.
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
+
 /// The longest that one delivery may take: shorter than whoever tries a message has it to itself.
 const LONGEST_DELIVERY: Duration = Duration::from_mins(1);
 
@@ -41,10 +45,10 @@ pub(crate) struct Config {
     pub data: PathBuf,
     pub default_region: Region,
     /// The PostgreSQL database, in place of the file in the data folder: a URL with a password in it.
-    #[serde(skip_serializing)]
+    #[serde(serialize_with = "without_password")]
     store: Option<SecretString>,
     /// The database in which all regions claim identifiers, where each region has a database of its own.
-    #[serde(skip_serializing)]
+    #[serde(serialize_with = "without_password")]
     directory: Option<SecretString>,
     /// The master key itself, in place of the file in the data folder.
     #[serde(skip_serializing)]
@@ -376,7 +380,10 @@ impl Config {
         let variables = std::env::vars_os().map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()));
         merge(&mut table, from_environment(variables.map(|[name, value]| (name, value)))?);
         merge(&mut table, sources.flags.clone());
-        let config: Self = settings::read(table).context(|| "the configuration is wrong".to_owned())?;
+        let mut config: Self = settings::read(table).context(|| "the configuration is wrong".to_owned())?;
+        if config.listen.http.0.is_empty() && config.listen.https.0.is_empty() {
+            config.listen.http.0.push(DEFAULT_HTTP);
+        }
         config.check()?;
         Ok(config)
     }
@@ -397,15 +404,15 @@ impl Config {
                 "directory needs store: the directory's copy comes to a PostgreSQL database by logical replication".into()
             );
         }
+        self.store.as_ref().map_or(Ok(()), check_url)?;
+        self.directory.as_ref().map_or(Ok(()), check_url).context(|| "directory".to_owned())?;
         let Limits { connections, acquire_timeout, timeout, tries } = self.database_limits();
         if connections == 0 || acquire_timeout.is_zero() || timeout.is_zero() || tries == 0 {
             return Err(
                 "database.connections, database.acquire_timeout, database.timeout and database.tries must be more than 0".into(),
             );
         }
-        if self.hash.memory_kib < 8 || self.hash.iterations == 0 {
-            return Err("hash.memory_kib must be at least 8 and hash.iterations at least 1".into());
-        }
+        self.hash.check()?;
         let Throttle { failures, source_failures, first_pause, longest_pause, daily, registrations } = self.throttle;
         if [failures, source_failures, daily, registrations].iter().any(|number| !(1..=1_000_000).contains(number)) {
             return Err(
@@ -566,6 +573,23 @@ impl Config {
     }
 }
 
+impl Hash {
+    fn check(&self) -> Result<(), Failure> {
+        let (memory, iterations) = (Cost::MEMORY_KIB, Cost::ITERATIONS);
+        if memory.contains(&self.memory_kib) && iterations.contains(&self.iterations) && self.threads <= MOST_THREADS {
+            return Ok(());
+        }
+        Err(format!(
+            "hash.memory_kib must be {} to {}, hash.iterations {} to {}, and hash.threads at most {MOST_THREADS}",
+            memory.start(),
+            memory.end(),
+            iterations.start(),
+            iterations.end(),
+        )
+        .into())
+    }
+}
+
 impl Listen {
     fn check(&self) -> Result<(), Failure> {
         let plain = self.http.0.iter().find(|address| !address.ip().is_loopback());
@@ -591,6 +615,17 @@ impl Listen {
             Err(format!("[listen] has {address} twice: give each listener an address of its own").into())
         })
     }
+}
+
+/// Refuses a URL that no database would be opened at.
+fn check_url(url: &SecretString) -> Result<(), Failure> {
+    sql::without_password(url.expose_secret()).map(drop).map_err(|error| Failure::new(error.to_string()))
+}
+
+#[expect(clippy::ref_option, reason = "serde has it so")]
+fn without_password<S: Serializer>(url: &Option<SecretString>, serializer: S) -> Result<S::Ok, S::Error> {
+    let shown = url.as_ref().map(|url| sql::without_password(url.expose_secret()));
+    shown.transpose().map_err(S::Error::custom)?.serialize(serializer)
 }
 
 /// What is wrong with TOML, on one line: without the picture of the place.

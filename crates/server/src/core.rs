@@ -36,7 +36,7 @@ impl OpenCore {
         let directory = open_directory(config, &store, &keys).await?;
         let rng = Arc::new(SystemRng);
         let hasher = Hasher::start(config.hash_settings(), Arc::clone(&keys), rng.clone());
-        let hasher = Arc::new(hasher.context(|| "the configuration is wrong: [hash]".to_owned())?);
+        let hasher = Arc::new(hasher.context(|| "cannot hash passwords".to_owned())?);
         let outbox = Outbox::at(folder.outbox(), Arc::new(SystemClock));
         let messenger = Arc::new(config.messenger(&outbox)?);
         let ports = Ports {

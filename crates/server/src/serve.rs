@@ -25,9 +25,6 @@ use crate::traces::Traces;
 use crate::watch::{Health, Watch};
 use crate::{keys, logging, places, print, traces, watch};
 
-/// Where HTTP is listened for when nothing is configured.
-const DEFAULT_HTTP: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
-
 /// How many messages are delivered at the same time.
 const COURIERS: usize = 4;
 
@@ -94,15 +91,12 @@ pub(crate) struct Server {
 
 impl Server {
     /// Opens the data folder, has the core prepared, binds every address, and begins to answer.
-    pub async fn start(mut config: Config, prepare: impl AsyncFnOnce(&Core) -> Result<(), Failure>) -> Result<Self, Failure> {
+    pub async fn start(config: Config, prepare: impl AsyncFnOnce(&Core) -> Result<(), Failure>) -> Result<Self, Failure> {
         let traces = config.traces.as_ref().map(Traces::start).transpose()?;
         logging::start(&config.log, traces.as_ref());
         // From here on a signal is not lost, however early it comes.
         let listen = |kind| signal(kind).context(|| "cannot listen for signals".to_owned());
         let (terminate, interrupt) = (listen(SignalKind::terminate())?, listen(SignalKind::interrupt())?);
-        if config.listen.http.0.is_empty() && config.listen.https.0.is_empty() {
-            config.listen.http.0.push(DEFAULT_HTTP);
-        }
         let certificate = load_certificate(&config)?;
         let folder = DataFolder::at(&config.data);
         folder.make()?;

@@ -56,6 +56,7 @@ use crate::read_cache::{Doubt, ReadCache, Touched};
 pub use crate::directory::SqlDirectory;
 pub use crate::engine::EngineError;
 pub use crate::open::{Limits, OpenError};
+pub use crate::postgres::without_password;
 pub use crate::sqlite::OLDEST_SQLITE;
 pub use crate::watch::{Connections, Counts};
 pub use crate::whole::{CopyError, Place, Sum, Whole};

@@ -110,8 +110,32 @@ async fn connect_to(url: &Url) -> Result<(Connection, String), OpenError> {
     Ok((Connection::to_postgres(connection), shown))
 }
 
-/// Reads a URL and sees to it that the server beyond it will be checked.
+/// The URL of a database that can be connected to, for showing: without a password.
+///
+/// # Errors
+/// [`OpenError::Url`], for what opening the database would refuse as well.
+pub fn without_password(url: &str) -> Result<String, OpenError> {
+    let mut url = trusted(url)?;
+    // Without a host it cannot have one there.
+    url.set_password(None).unwrap_or_default();
+    let parameters = url.query_pairs().filter(|(name, _)| name != "password");
+    let shown: Vec<_> = parameters.map(|(name, value)| (name.into_owned(), value.into_owned())).collect();
+    url.set_query(None);
+    if !shown.is_empty() {
+        url.query_pairs_mut().extend_pairs(shown);
+    }
+    Ok(url.into())
+}
+
+/// A URL with all that connections must keep to.
 fn checked(url: &str, name: &str) -> Result<Url, OpenError> {
+    let mut url = trusted(url)?;
+    url.query_pairs_mut().extend_pairs(SETTINGS).append_pair("application_name", name);
+    Ok(url)
+}
+
+/// Reads a URL and sees to it that the server beyond it will be checked.
+fn trusted(url: &str) -> Result<Url, OpenError> {
     // What is wrong with it is told without telling it: it holds a password.
     let malformed = || OpenError::Url("it is not of the form postgres://user:password@host:5432/database".into());
     let mut url = Url::parse(url).map_err(|_| malformed())?;
@@ -134,7 +158,6 @@ fn checked(url: &str, name: &str) -> Result<Url, OpenError> {
             )));
         }
     }
-    url.query_pairs_mut().extend_pairs(SETTINGS).append_pair("application_name", name);
     Ok(url)
 }
 
@@ -226,6 +249,18 @@ mod tests {
             let url = format!("postgres://a@127.0.0.1/x?{name}={value}");
             checked(&url, SERVER).unwrap();
             assert_ne!(options(&url), options("postgres://a@127.0.0.1/x"), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_shown_without_its_password() {
+        for (url, shown) in [
+            ("postgres://anna:secret@localhost:1/x?password=secret", "postgres://anna@localhost:1/x"),
+            ("postgres://localhost/x?password=secret&user=anna", "postgres://localhost/x?user=anna"),
+            ("postgres:///x?host=/run&password=secret", "postgres:///x?host=%2Frun"),
+            ("postgres://anna:secret@db.example.com/x", "postgres://anna@db.example.com/x?sslmode=verify-full"),
+        ] {
+            assert_eq!(without_password(url).unwrap(), shown);
         }
     }
 
