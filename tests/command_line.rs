@@ -293,7 +293,13 @@ fn the_configuration() {
     assert_eq!(again["hash"]["iterations"].as_integer(), Some(3));
 
     for (settings, said) in [
-        (("HEARTHGATE_LISTEN__HTP", "x"), "unknown field `htp`"),
+        (("HEARTHGATE_LISTEN__HTP", "x"), "the configuration is wrong: HEARTHGATE_LISTEN__HTP: unknown field `htp`"),
+        // What Kubernetes sets for a service of the same name.
+        (
+            ("HEARTHGATE_PORT", "tcp://10.0.0.1:8080"),
+            "the configuration is wrong: HEARTHGATE_PORT: unknown field `port`, expected one of `data`",
+        ),
+        (("HEARTHGATE_PORT_8080_TCP_ADDR", "10.0.0.1"), "HEARTHGATE_PORT_8080_TCP_ADDR: unknown field"),
         (("HEARTHGATE_HASH__MEMORY_KIB", "lots"), "invalid type"),
         (("HEARTHGATE_HASH__MEMORY_KIB", "1"), "hash.memory_kib must be 8 to 1048576"),
         (("HEARTHGATE_DEFAULT_REGION", "eu"), "default_region is eu, which is not one of [regions]"),
@@ -307,6 +313,10 @@ fn the_configuration() {
         assert!(!output.status.success() && text.contains(said), "{settings:?}: {text}");
         assert_eq!(text.lines().count(), 1, "one sentence: {text}");
     }
+    std::fs::write(&file, "[listen]\nhtp = 'x'").unwrap();
+    let said = String::from_utf8(check(&[], &[]).stderr).unwrap();
+    let wrong = format!("hearthgate: the configuration is wrong: {}: unknown field `htp`", file.display());
+    assert!(said.starts_with(&wrong) && said.ends_with(" in `listen`\n"), "{said}");
     std::fs::write(&file, "listen = [").unwrap();
     let said = String::from_utf8(check(&[], &[]).stderr).unwrap();
     assert!(said.contains("is not TOML") && said.contains("line 1, column 11") && said.lines().count() == 1, "{said}");

@@ -23,7 +23,7 @@ use crate::cli::Sources;
 use crate::connections::{Connections, make_room};
 use crate::failure::{Context, Failure};
 use crate::logging::{LogFormat, LogLevel};
-use crate::settings;
+use crate::settings::{self, Layer};
 use crate::traces::TracesSettings;
 
 /// What the environment's names begin with: `HEARTHGATE_LISTEN__HTTP` is `listen.http`.
@@ -370,17 +370,17 @@ impl Default for Ewelink {
 impl Config {
     /// Puts the configuration together and checks what can be checked without touching anything.
     pub fn load(sources: &Sources) -> Result<Self, Failure> {
-        let mut table = sources.defaults.clone();
+        let mut layers = vec![Layer { source: "the defaults".to_owned(), table: sources.defaults.clone() }];
         if let Some(file) = &sources.file {
             let text = std::fs::read_to_string(file).context(|| format!("cannot read the configuration {}", file.display()))?;
             let read: Result<Table, _> = text.parse().map_err(|error| sentence(&error));
-            let read = read.context(|| format!("the configuration {} is not TOML", file.display()))?;
-            merge(&mut table, read);
+            let table = read.context(|| format!("the configuration {} is not TOML", file.display()))?;
+            layers.push(Layer { source: file.display().to_string(), table });
         }
         let variables = std::env::vars_os().map(|(name, value)| [name, value].map(|text| text.to_string_lossy().into_owned()));
-        merge(&mut table, from_environment(variables.map(|[name, value]| (name, value)))?);
-        merge(&mut table, sources.flags.clone());
-        let mut config: Self = settings::read(table).context(|| "the configuration is wrong".to_owned())?;
+        layers.extend(from_environment(variables.map(|[name, value]| (name, value)))?);
+        layers.push(Layer { source: "the command line".to_owned(), table: sources.flags.clone() });
+        let mut config: Self = settings::read(&layers).context(|| "the configuration is wrong".to_owned())?;
         if config.listen.http.0.is_empty() && config.listen.https.0.is_empty() {
             config.listen.http.0.push(DEFAULT_HTTP);
         }
@@ -635,19 +635,9 @@ fn sentence(error: &toml::de::Error) -> String {
     text.lines().filter(|line| !picture(line) && !line.is_empty()).collect::<Vec<_>>().join(" ")
 }
 
-/// Lays `upper` over `lower`, section by section. The regions of a file replace the default ones as a whole.
-fn merge(lower: &mut Table, upper: Table) {
-    for (key, value) in upper {
-        match (lower.get_mut(&key), value) {
-            (Some(Value::Table(below)), Value::Table(above)) if key != "regions" => merge(below, above),
-            (_, value) => drop(lower.insert(key, value)),
-        }
-    }
-}
-
 /// Reads `HEARTHGATE_SECTION__KEY` as `section.key`, and `HEARTHGATE_SECTION__KEY_FILE` as the name of a file that holds its value.
-fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result<Table, Failure> {
-    let mut table = Table::new();
+fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result<Vec<Layer>, Failure> {
+    let mut layers = Vec::new();
     for (name, text) in variables.filter(|(name, _)| name != CONFIG_VARIABLE) {
         let Some(key) = name.strip_prefix(PREFIX) else { continue };
         let (key, value) = match key.strip_suffix("_FILE") {
@@ -659,24 +649,24 @@ fn from_environment(variables: impl Iterator<Item = (String, String)>) -> Result
         };
         let path = key.to_ascii_lowercase();
         let nested = path.rsplit("__").fold(value, |value, key| Value::Table(Table::from_iter([(key.to_owned(), value)])));
-        if let Value::Table(nested) = nested {
-            merge(&mut table, nested);
+        if let Value::Table(table) = nested {
+            layers.push(Layer { source: name, table });
         }
     }
-    Ok(table)
+    Ok(layers)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn environment(variables: &[(&str, &str)]) -> Table {
+    fn environment(variables: &[(&str, &str)]) -> Vec<Layer> {
         from_environment(variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))).unwrap()
     }
 
     #[test]
     fn the_defaults_are_sound() {
-        let config: Config = settings::read(Table::new()).unwrap();
+        let config: Config = settings::read(&[]).unwrap();
         config.check().unwrap();
         assert_eq!(config.served_regions()[0].as_str(), "cn");
         assert_eq!(config.hosts().region(Some("eu-apia.coolkit.cc")).as_str(), "eu");
@@ -684,14 +674,14 @@ mod tests {
 
     #[test]
     fn the_environment_names_sections_and_keys() {
-        let table = environment(&[
+        let layers = environment(&[
             ("HEARTHGATE_HASH__MEMORY_KIB", "64"),
             ("HEARTHGATE_LISTEN__BODY_TIMEOUT", "3s"),
             ("HEARTHGATE_DATA", "/srv"),
             ("HEARTHGATE_CONFIG", "x"),
             ("PATH", "x"),
         ]);
-        let config: Config = settings::read(table).unwrap();
+        let config: Config = settings::read(&layers).unwrap();
         assert_eq!(config.hash_settings().cost.memory_kib, 64);
         assert_eq!(config.listen.body_timeout, Duration::from_secs(3));
         assert_eq!(config.data, PathBuf::from("/srv"));
@@ -699,17 +689,22 @@ mod tests {
 
     #[test]
     fn what_is_no_setting_is_refused() {
-        assert!(Config::try_from_table(environment(&[("HEARTHGATE_LISTEN__HTP", "x")])).is_err());
-        assert!(Config::try_from_table("[lisen]\nhttp = '127.0.0.1:1'".parse().unwrap()).is_err());
-        assert!(Config::try_from_table("default_region = 'xx'".parse().unwrap()).is_err());
-        assert!(Config::try_from_table("[listen]\nhttp = '0.0.0.0:80'".parse().unwrap()).is_err());
-        assert!(Config::try_from_table("[listen]\nmetrics = '0.0.0.0:9464'".parse().unwrap()).is_err());
-        assert!(Config::try_from_table("master_key = 'short'".parse().unwrap()).is_err());
+        assert!(Config::try_from_layers(&environment(&[("HEARTHGATE_LISTEN__HTP", "x")])).is_err());
+        for text in [
+            "[lisen]\nhttp = '127.0.0.1:1'",
+            "default_region = 'xx'",
+            "[listen]\nhttp = '0.0.0.0:80'",
+            "[listen]\nmetrics = '0.0.0.0:9464'",
+            "master_key = 'short'",
+        ] {
+            let file = Layer { source: "a file".into(), table: text.parse().unwrap() };
+            assert!(Config::try_from_layers(&[file]).is_err(), "{text}");
+        }
     }
 
     impl Config {
-        fn try_from_table(table: Table) -> Result<Self, Failure> {
-            let config: Self = settings::read(table).context(String::new)?;
+        fn try_from_layers(layers: &[Layer]) -> Result<Self, Failure> {
+            let config: Self = settings::read(layers).context(String::new)?;
             config.check()?;
             Ok(config)
         }

@@ -10,28 +10,79 @@ use serde::de::{
 use serde::forward_to_deserialize_any;
 use toml::{Table, Value};
 
-/// Reads all that `table` says.
-pub(crate) fn read<T: DeserializeOwned>(table: Table) -> Result<T, Wrong> {
-    T::deserialize(Said(Value::Table(table)))
+/// What one source says.
+pub(crate) struct Layer {
+    /// What the source is called.
+    pub source: String,
+    pub table: Table,
+}
+
+/// Reads what all layers say together, a later one before an earlier one.
+pub(crate) fn read<T: DeserializeOwned>(layers: &[Layer]) -> Result<T, Wrong> {
+    let mut table = Table::new();
+    for layer in layers {
+        merge(&mut table, layer.table.clone());
+    }
+    T::deserialize(Said(Value::Table(table))).map_err(|wrong: Wrong| wrong.traced(layers))
+}
+
+/// Lays `upper` over `lower`, section by section. The regions of a file replace the default ones as a whole.
+fn merge(lower: &mut Table, upper: Table) {
+    for (key, value) in upper {
+        match (lower.get_mut(&key), value) {
+            (Some(Value::Table(below)), Value::Table(above)) if key != "regions" => merge(below, above),
+            (_, value) => drop(lower.insert(key, value)),
+        }
+    }
 }
 
 /// What is wrong with a setting.
 #[derive(Debug)]
 pub(crate) struct Wrong {
     what: String,
-    /// Where it is, the innermost key first.
+    /// The key that is wrong, where it is none of its section's.
+    key: Option<String>,
+    /// Where it is, the innermost section first.
     path: Vec<String>,
+    /// Whose it is.
+    source: Option<String>,
 }
 
 impl Wrong {
-    fn within(mut self, key: String) -> Self {
-        self.path.push(key);
+    fn at_key(mut self, key: String) -> Self {
+        self.key = Some(key);
         self
+    }
+
+    fn within(mut self, section: String) -> Self {
+        self.path.push(section);
+        self
+    }
+
+    /// Finds out whose it is: who speaks last holds.
+    fn traced(mut self, layers: &[Layer]) -> Self {
+        let path: Vec<_> = self.path.iter().rev().chain(&self.key).map(String::as_str).collect();
+        let source = layers.iter().rev().find(|layer| says(&layer.table, &path)).map(|layer| layer.source.clone());
+        self.source = source;
+        self
+    }
+}
+
+/// Whether `table` says something about what is at `path`.
+fn says(table: &Table, path: &[&str]) -> bool {
+    let [key, rest @ ..] = path else { return true };
+    match table.get(*key) {
+        None => false,
+        Some(Value::Table(table)) => says(table, rest),
+        Some(_) => true,
     }
 }
 
 impl fmt::Display for Wrong {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(source) = &self.source {
+            write!(f, "{source}: ")?;
+        }
         f.write_str(&self.what)?;
         if self.path.is_empty() {
             return Ok(());
@@ -45,7 +96,7 @@ impl std::error::Error for Wrong {}
 
 impl Error for Wrong {
     fn custom<T: fmt::Display>(what: T) -> Self {
-        Self { what: what.to_string(), path: Vec::new() }
+        Self { what: what.to_string(), key: None, path: Vec::new(), source: None }
     }
 
     fn invalid_type(found: Unexpected<'_>, expected: &dyn Expected) -> Self {
@@ -154,7 +205,9 @@ impl<'de> MapAccess<'de> for Entries {
 
     fn next_key_seed<K: DeserializeSeed<'de>>(&mut self, seed: K) -> Result<Option<K::Value>, Wrong> {
         self.next = self.left.next();
-        self.next.as_ref().map(|(key, _)| seed.deserialize(Said(Value::String(key.clone())))).transpose()
+        let Some((key, _)) = &self.next else { return Ok(None) };
+        let read = seed.deserialize(Said(Value::String(key.clone())));
+        read.map(Some).map_err(|wrong| wrong.at_key(key.clone()))
     }
 
     fn next_value_seed<V: DeserializeSeed<'de>>(&mut self, seed: V) -> Result<V::Value, Wrong> {
@@ -165,11 +218,14 @@ impl<'de> MapAccess<'de> for Entries {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use serde::Deserialize;
 
     use super::*;
 
     #[derive(Debug, PartialEq, Deserialize)]
+    #[serde(deny_unknown_fields)]
     struct Settings {
         text: String,
         number: Option<u16>,
@@ -178,11 +234,15 @@ mod tests {
         list: Vec<String>,
     }
 
+    fn layer(source: &str, text: &str) -> Layer {
+        Layer { source: source.into(), table: text.parse().unwrap() }
+    }
+
     #[test]
     fn a_text_stands_for_what_is_wanted() {
         let said = "text = '365'\nnumber = '7'\npart = '1'\nflag = 'true'\nlist = '[\"a\", \"1\"]'";
         let as_such = "text = '365'\nnumber = 7\npart = 1\nflag = true\nlist = ['a', '1']";
-        let read = |text: &str| read::<Settings>(text.parse().unwrap()).unwrap();
+        let read = |text: &str| read::<Settings>(&[layer("here", text)]).unwrap();
         assert_eq!(read(said), read(as_such));
         assert_eq!(read(said).text, "365");
     }
@@ -192,11 +252,27 @@ mod tests {
         for (value, told) in
             [("123456", "integer"), ("1.5", "float"), ("true", "boolean"), ("['hush']", "list"), ("{ hush = 1 }", "table")]
         {
-            let table = format!("a.text = {value}").parse().unwrap();
-            let wrong = read::<std::collections::BTreeMap<String, Settings>>(table).unwrap_err().to_string();
-            assert_eq!(wrong, format!("invalid type: {told}, expected a string in `a.text`"));
+            let wrong = read::<BTreeMap<String, Settings>>(&[layer("here", &format!("a.text = {value}"))]).unwrap_err();
+            assert_eq!(wrong.to_string(), format!("here: invalid type: {told}, expected a string in `a.text`"));
         }
-        let wrong = read::<Settings>("number = 'hush'".parse().unwrap()).unwrap_err().to_string();
-        assert_eq!(wrong, "invalid type: text, expected u16 in `number`");
+        let wrong = read::<Settings>(&[layer("here", "number = 'hush'")]).unwrap_err();
+        assert_eq!(wrong.to_string(), "here: invalid type: text, expected u16 in `number`");
+    }
+
+    #[test]
+    fn the_source_of_what_is_wrong_is_named() {
+        let good = "a = { text = 'x', part = 1, flag = true, list = [] }";
+        for (first, second, wrong) in [
+            (good, "a.number = 'x'", "second: invalid type: text, expected u16 in `a.number`"),
+            ("b = 1", &good.replace("{ text", "{ txt"), "second: unknown field `txt`"),
+            ("a.number = 'x'", good, "first: invalid type: text"),
+            ("a.number = 'x'", "a.number = []", "second: invalid type: list"),
+            ("a = '{ number = true }'", "b = 1", "first: invalid type: boolean, expected u16 in `a.number`"),
+            ("b = 1", "a.text = 'x'", "second: missing field `part` in `a`"),
+        ] {
+            let layers = [layer("first", first), layer("second", second)];
+            let said = read::<BTreeMap<String, Settings>>(&layers).unwrap_err().to_string();
+            assert!(said.starts_with(wrong), "{said}");
+        }
     }
 }
