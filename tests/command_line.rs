@@ -255,6 +255,8 @@ fn the_configuration() {
     let file = folder.path().join("hearthgate.toml");
     let secret = folder.path().join("key");
     std::fs::write(&secret, "ab".repeat(32)).unwrap();
+    // As containers are given secrets.
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o444)).unwrap();
     std::fs::write(
         &file,
         "data = '/srv/a'\n[listen]\nhttp = '127.0.0.1:1'\n[hash]\niterations = 3\n[regions]\ncn = ['*.example']\n",
