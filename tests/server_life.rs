@@ -149,7 +149,7 @@ async fn a_failing_store_fails_every_call() {
         let rename = format!("ALTER TABLE {table} RENAME TO no_{table}");
         sqlx::query(sqlx::AssertSqlSafe(rename)).execute(&beside).await.unwrap();
     }
-    let (phone, password) = ("+8613123456789", "12345678");
+    let (phone, password) = ("+8613123456789", "correct horse");
     let body = json!({
         "phoneNumber": phone, "password": password, "verificationCode": "123456", "oldPassword": password, "newPassword": "87654321",
         "nickname": "x", "rt": "x", "type": 1,
@@ -176,7 +176,7 @@ async fn a_failing_store_fails_every_call() {
         assert_answer(path, &app.v2_as("x", method, &format!("/v2/user/{path}"), body.clone()).await, 200, &v2);
     }
 
-    let (guid, digest) = ("F".repeat(32), "e10adc3949ba59abbe56e057f20f883e");
+    let (guid, digest) = ("F".repeat(32), "3cb4e732631f47e6eb961f34554b7cde");
     let panel = panel.with_cookies(&[("guid", &guid), ("aat", "x")]);
     let body = json!({
         "username": "apilogin", "email": "a@example.com", "phone": "13123456789", "countryCode": "+86", "password": digest,

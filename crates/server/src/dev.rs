@@ -90,11 +90,8 @@ fn fantem_call(http: &str) -> String {
 async fn add_samples(core: &Core, region: &account::Region) -> Result<bool, OperatorError> {
     let secret = ApplicationSecret::parse(SECRET).expect("the sample secret");
     let appid: ApplicationId = APPID.parse().expect("the sample application");
-    let is_ours = match core.application(&appid).await {
-        Err(OperatorError::NotFound(_)) => false,
-        found => found.map(|_| true)?,
-    };
-    if !is_ours && !is_empty(core).await? {
+    // The application is what comes first: whoever finds anything without it has not found what another node of `dev` adds just now.
+    if !is_empty(core).await? && !has_application(core, &appid).await? {
         return Ok(false);
     }
     let made = core.create_application(Some("Sample application".into()), Some(appid), Some(secret), Profile::Compat).await;
@@ -123,6 +120,13 @@ async fn add_samples(core: &Core, region: &account::Region) -> Result<bool, Oper
     unless_there(core.register_device(serial(TOUCH), DeviceKind::Touch, None).await.map(drop))?;
     unless_there(core.register_gateway(serial(CUBE), GatewayKind::Cube, None).await.map(drop))?;
     Ok(true)
+}
+
+async fn has_application(core: &Core, appid: &ApplicationId) -> Result<bool, OperatorError> {
+    match core.application(appid).await {
+        Err(OperatorError::NotFound(_)) => Ok(false),
+        found => found.map(|_| true),
+    }
 }
 
 async fn is_empty(core: &Core) -> Result<bool, OperatorError> {
