@@ -695,6 +695,22 @@ async fn what_is_tried_at_nobody_counts() {
     fails!(reset("c@example.com").await, ResetError::AccountUnknown);
     fails!(world.log_in_by_code("d@example.com").await, LoginError::Guess(GuessError::TooMany { .. }));
     fails!(reset("e@example.com").await, ResetError::Code(CodeError::Guess(GuessError::TooMany { .. })));
+    let by_link = async || world.reset_of("f@example.com", ResetProof::Link("nosuchlink"), PASSWORD).await;
+    for _ in 0..4 * RULES.source_failures {
+        fails!(by_link().await, ResetError::AccountUnknown);
+    }
+    fails!(by_link().await, ResetError::Link(LinkError::Guess(GuessError::TooMany { .. })));
+    world.close().await;
+}
+
+/// So nobody need be counted for it.
+#[tokio::test]
+async fn a_common_password_is_refused_to_whoever_asks() {
+    let world = World::new().await;
+    for who in [EMAIL, "nobody@example.com"] {
+        fails!(world.reset_of(who, ResetProof::Code("000000"), "12345678").await, ResetError::PasswordCommon);
+        fails!(world.reset_of(who, ResetProof::Link("nosuchlink"), "12345678").await, ResetError::PasswordCommon);
+    }
     world.close().await;
 }
 
