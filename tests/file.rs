@@ -43,18 +43,25 @@ fn a_new_servers_folder_is_said_to_be_one() {
 /// A master key, say, that another user's server could not read.
 #[test]
 fn nothing_is_made_in_another_users_folder() {
-    let folder = TempDir::new().unwrap();
-    let data = if rustix::process::geteuid().is_root() {
-        std::os::unix::fs::chown(folder.path(), Some(1), None).unwrap();
-        folder.path()
-    } else {
-        Path::new("/")
+    let refused = |data: &Path| {
+        for command in [["account", "list"], ["key", "draw"]] {
+            let said = refuse(data, &command, "");
+            assert!(said.contains("are another user's: run this as that one (sudo -u '#"), "{said}");
+        }
     };
-    for command in [["account", "list"], ["key", "draw"]] {
-        let said = refuse(data, &command, "");
-        assert!(said.contains("is another user's: run this as its owner (sudo -u '#"), "{said}");
+    if !rustix::process::geteuid().is_root() {
+        return refused(Path::new("/root"));
     }
-    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+    let (folder, parts) = (TempDir::new().unwrap(), |data: &Path| std::fs::read_dir(data).unwrap().count());
+    let given_to = |path: &Path, user| std::os::unix::fs::chown(path, Some(user), None).unwrap();
+    given_to(folder.path(), 1);
+    refused(folder.path());
+    assert_eq!(parts(folder.path()), 0);
+    let used = Server::dev().stop();
+    let (data, before) = (used.path().join("data"), parts(&used.path().join("data")));
+    given_to(&data.join("lock"), 1);
+    refused(&data);
+    assert_eq!(parts(&data), before);
 }
 
 #[test]

@@ -44,6 +44,10 @@ impl DataFolder {
         self.0.join("hearthgate.db")
     }
 
+    fn lock_file(&self) -> PathBuf {
+        self.0.join("lock")
+    }
+
     pub fn socket(&self) -> PathBuf {
         self.0.join("hearthgate.sock")
     }
@@ -75,7 +79,7 @@ impl DataFolder {
 
     /// Locks the folder; `None` when another process holds it.
     pub fn try_lock(&self) -> Result<Option<FolderLock>, Failure> {
-        let path = self.0.join("lock");
+        let path = self.lock_file();
         let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
         let file = file.context(|| format!("cannot open {}", path.display()))?;
         match file.try_lock() {
@@ -154,17 +158,28 @@ impl DataFolder {
         Err(format!("there is no data in {}: name the server's data folder with --data", self.0.display()).into())
     }
 
-    /// Fails where the folder is another user's: what is made in it now, its owner's server could not read.
+    /// Fails where the data are another user's: what is made beside them now, that user's server could not read.
     pub fn expect_own(&self) -> Result<(), Failure> {
-        let owner = match fs::metadata(&self.0) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-            metadata => metadata.context(|| format!("cannot look at {}", self.0.display()))?.uid(),
-        };
+        let Some(owner) = self.owner()? else { return Ok(()) };
         if owner == rustix::process::geteuid().as_raw() {
             return Ok(());
         }
         let shown = self.0.display();
-        Err(format!("the data folder {shown} is another user's: run this as its owner (sudo -u '#{owner}' hearthgate …)").into())
+        Err(format!("the data in {shown} are another user's: run this as that one (sudo -u '#{owner}' hearthgate …)").into())
+    }
+
+    /// Whose the data are, once there are any: whoever has opened the folder first, which is when the lock is made.
+    fn owner(&self) -> Result<Option<u32>, Failure> {
+        match fs::metadata(self.lock_file()) {
+            Ok(metadata) => return Ok(Some(metadata.uid())),
+            // A volume may be root's, and made for others to write into. A folder that root finds empty is made for its owner.
+            Err(error) if error.kind() == ErrorKind::NotFound && !rustix::process::geteuid().is_root() => return Ok(None),
+            Err(_) => {}
+        }
+        match fs::metadata(&self.0) {
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            metadata => Ok(Some(metadata.context(|| format!("cannot look at {}", self.0.display()))?.uid())),
+        }
     }
 
     /// Makes the database's file, so that it and what the engine puts beside it can be read by their owner only.
