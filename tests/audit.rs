@@ -107,6 +107,23 @@ async fn a_command_is_waited_for_at_the_end() {
     assert!(listed(&operate(&folder.path().join("data"), &["audit", "list"], "")).iter().any(is_the_move));
 }
 
+/// Whoever is logged in and guesses at the password is told of by the account, though the request names none.
+#[tokio::test]
+async fn refused_changes_say_whose_account_it_is() {
+    let server = Server::dev();
+    let number = server.create_account(&["--email", EMAIL], PASSWORD)["account"].clone();
+    let app = App::new(&server);
+    let at = app.v8("/api/user/login", json!({ "email": EMAIL, "password": PASSWORD })).await.text("/at");
+    let change = json!({ "oldPassword": "wrong horse", "newPassword": "another horse" });
+    app.authorized(Method::POST, "/api/user/password", &format!("Bearer {at}"), change.to_string()).await;
+    app.v2_as(&at, Method::POST, "/v2/user/change-pwd", change).await;
+    app.v2_as(&at, Method::POST, "/v2/user/close-account", json!({ "verificationCode": "000000" })).await;
+    let refused = trail_of(server, &["--account", EMAIL]).into_iter().filter(|entry| entry["refused"] == true);
+    let refused: Vec<_> = refused.map(|entry| json!(said(&entry, &["what", "account", "audience"]))).collect();
+    let calls = ["ewelink-v8 change password", "ewelink-v2 change password", "ewelink-v2 close account"];
+    assert_eq!(refused, calls.map(|call| json!([call, number, APPID])));
+}
+
 #[tokio::test]
 async fn refusals_say_why() {
     let server = Server::dev_with(&[("HEARTHGATE_UNIFORM_ERRORS", "true")]);
