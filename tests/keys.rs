@@ -19,7 +19,7 @@ use crate::support::acknowledged::{PASSWORD, log_in, make_people};
 use crate::support::app::App;
 use crate::support::server::{hearthgate_on, operate, refuse, run};
 use crate::support::{Fantem, Server};
-use crate::watching::until;
+use crate::watching::{change, until};
 
 /// Rotates, after drawing the key where other nodes might need it.
 fn rotate(data: &Path) -> Value {
@@ -302,6 +302,22 @@ async fn a_configured_key_is_rotated_too() {
     let output = run(hearthgate_on(&data, ["account", "list"]).env("HEARTHGATE_MASTER_KEY", KEY), "");
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(!output.status.success() && said.contains("the master key is not the one"), "{said}");
+}
+
+/// A rotation is done, and told as done, whatever becomes of what follows it.
+#[tokio::test]
+async fn a_rotation_that_cannot_seal_anew_is_one() {
+    let server = Server::dev();
+    server.operate(&["key", "draw"]);
+    change(&server, "ALTER TABLE applications RENAME TO gone").await;
+    let said = refuse(&server.data(), &["key", "rotate"], "");
+    change(&server, "ALTER TABLE gone RENAME TO applications").await;
+    let key = server.operate(&["key", "list"])[0]["key"].clone();
+    let told = format!("the master key is rotated to {}, but not all is sealed anew", key.as_str().unwrap());
+    assert!(said.contains(&told), "{said}");
+    let trail = server.operate(&["audit", "list"]);
+    let entry = trail.as_array().unwrap().iter().find(|entry| entry["what"] == "operator key rotate").unwrap();
+    assert!(entry["refused"] == false && entry["outcome"].as_str().unwrap().contains(&told), "{entry}");
 }
 
 /// Keys that are of no use are refused before anything is changed.

@@ -247,7 +247,7 @@ async fn the_public_listeners_tell_no_reasons() {
 }
 
 /// Changes the database from beside the server.
-async fn change(server: &Server, statement: &str) {
+pub async fn change(server: &Server, statement: &str) {
     let beside = server.database().await;
     sqlx::query(sqlx::AssertSqlSafe(statement)).execute(&beside).await.unwrap();
     beside.close().await;

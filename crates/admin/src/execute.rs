@@ -45,9 +45,19 @@ pub enum AdminError {
     /// Something else about the command is wrong.
     #[error("{0}")]
     Wrong(String),
+    /// It was carried out, but not all that follows from it.
+    #[error("{0}")]
+    Unfinished(String),
     /// It was carried out, but the audit trail does not have it.
     #[error("it is done, but the audit trail cannot be written: {0}")]
     Unrecorded(StoreError),
+}
+
+impl AdminError {
+    /// Whether what was asked for is done all the same.
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self, Self::Unfinished(_) | Self::Unrecorded(_))
+    }
 }
 
 impl From<&'static str> for AdminError {
@@ -149,7 +159,7 @@ fn deed(name: &str, account: Option<AccountNumber>, object: Option<Object>, answ
     Deed {
         what: ["operator", name].into_iter().chain(object.as_deref()).collect::<Vec<_>>().join(" "),
         outcome: answer.as_ref().map_or_else(ToString::to_string, |_| "done".into()),
-        refused: answer.is_err(),
+        refused: answer.as_ref().is_err_and(|error| !error.is_done()),
         account: account.or_else(|| answered("account")?.as_i64().map(AccountNumber)),
         identifier: None,
         audience: None,
@@ -175,7 +185,7 @@ impl Operator {
     /// something is recorded in the audit trail, whether it was carried out or not.
     ///
     /// # Errors
-    /// [`AdminError`]; then nothing was changed, but with [`AdminError::Unrecorded`].
+    /// [`AdminError`]; then nothing was changed, but with [`AdminError::Unfinished`] and [`AdminError::Unrecorded`].
     pub async fn execute(&self, command: Command) -> Answer {
         let Some(Change { account, object }) = command.change() else { return self.carry_out(command).await };
         // Afterwards, a session is gone, and a cube is nobody's.
@@ -451,12 +461,13 @@ impl Operator {
                     tracing::warn!(error, "the new master key could not be given its place");
                     None
                 });
+                let key = next.fingerprint();
                 let resealed = self.core.reseal().await.map_err(|error| {
-                    AdminError::Wrong(format!(
-                        "the master key is rotated, but not all is sealed anew until the next start: {error}"
+                    AdminError::Unfinished(format!(
+                        "the master key is rotated to {key}, but not all is sealed anew until the next start: {error}"
                     ))
                 })?;
-                Ok(json!({ "key": next.fingerprint(), "former": former, "file": file, "resealed": resealed }))
+                Ok(json!({ "key": key, "former": former, "file": file, "resealed": resealed }))
             }
         }
     }

@@ -54,7 +54,7 @@ async fn execute(State((operator, under_way)): State<(Operator, UnderWay)>, Json
         tokio::spawn(executed).await.unwrap_or_else(|error| Err(AdminError::Wrong(error.to_string())))
     };
     if !reads {
-        let done = matches!(answer, Ok(_) | Err(AdminError::Unrecorded(_)));
+        let done = answer.as_ref().err().is_none_or(AdminError::is_done);
         tracing::info!(done, "an operator's command");
     }
     Json(answer.map_err(|error| error.to_string()))
