@@ -1,11 +1,12 @@
 //! `hearthgate dev`: a server to try things on, with the documents' own samples in it.
 
 use std::io::Write;
+use std::path::Path;
 
 use account::store::Page;
 use account::{
     ApplicationId, ApplicationSecret, Core, Details, DeviceKind, GatewayKind, Identifier, NewAccount, OperatorError, Password,
-    PasswordDigest, Profile, Standing,
+    PasswordDigest, Profile, Region, Standing,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -40,18 +41,8 @@ pub(crate) async fn run(mut config: Config) -> Result<(), Failure> {
     config.listen.cert = Some(certificate.cert);
     config.listen.key = Some(certificate.key);
     config.messages.outbox = true;
-    let (data, region) = (config.data.display().to_string(), config.default_region.clone());
-    let prepare = async |core: &Core| {
-        match add_samples(core, &region).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(format!(
-            "the store of {data} has accounts or applications of its own, and everybody knows the sample passwords of dev: choose another folder with --data, and configure no store"
-        )
-        .into()),
-        Err(error) => Err(error).context(|| "cannot add the sample data".to_owned()),
-    }
-    };
-    let server = Server::start(config, prepare).await?;
+    let (data, region) = (config.data.clone(), config.default_region.clone());
+    let server = Server::start(config, async |core| prepare(core, &region, &data).await).await?;
     let (http, https) = (urls("http", &server.http), urls("https", &server.https));
     let first = http.split(',').next().unwrap_or_default();
     let metrics = server.metrics.map_or_else(String::new, |address| format!(" metrics=http://{address}"));
@@ -86,8 +77,18 @@ fn fantem_call(http: &str) -> String {
     format!("curl -X POST {http}/accounts/login -H 'Content-Type: application/x-www-form-urlencoded' -d '{FANTEM_BODY}'")
 }
 
+/// Adds the samples, unless the store in `data` is somebody else's.
+async fn prepare(core: &Core, region: &Region, data: &Path) -> Result<(), Failure> {
+    if add_samples(core, region).await.context(|| "cannot add the sample data".to_owned())? {
+        return Ok(());
+    }
+    let whose = format!("the store of {} has accounts or applications of its own", data.display());
+    let why = "everybody knows the sample passwords of dev";
+    Err(format!("{whose}, and {why}: choose another folder with --data, and configure no store").into())
+}
+
 /// Adds what is not there yet; `false` where nothing may be added, for the store is somebody's who never asked for samples.
-async fn add_samples(core: &Core, region: &account::Region) -> Result<bool, OperatorError> {
+async fn add_samples(core: &Core, region: &Region) -> Result<bool, OperatorError> {
     let secret = ApplicationSecret::parse(SECRET).expect("the sample secret");
     let appid: ApplicationId = APPID.parse().expect("the sample application");
     // The application is what comes first: whoever finds anything without it has not found what another node of `dev` adds just now.
