@@ -122,7 +122,7 @@ impl Trail {
 }
 
 impl Recent {
-    /// Lets a refusal wait to be written, or be counted with one of the last that is like it; `false` when there is no room.
+    /// Lets something wait to be written, or a refusal be counted with one of the last that is like it; `false` when there is no room.
     fn wait(&mut self, happened: Happened) -> bool {
         let mut last = self.waiting.iter_mut().skip(self.writing).rev().take(COMPARED);
         if let Some((_, times)) = last.find(|(known, _)| is_alike(&known.deed, &happened.deed)) {

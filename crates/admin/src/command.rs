@@ -349,7 +349,8 @@ pub struct ImportFile {
     /// Only say what would be refused
     #[arg(long)]
     pub dry_run: bool,
-    /// Write the rows that are refused to this file, each with line and reason; without it, they are printed
+    /// Write the rows that are refused to this file, each with line and reason; an import that goes on adds to it. Without it, they are
+    /// printed
     #[arg(long, value_name = "FILE")]
     pub refused: Option<PathBuf>,
 }
