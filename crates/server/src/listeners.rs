@@ -19,6 +19,7 @@ use crate::config::Config;
 use crate::connections::Connections;
 use crate::data_folder::{DataFolder, make_private};
 use crate::failure::{Context, Failure};
+use crate::preface::PrefaceAcceptor;
 use crate::prompt::PromptAcceptor;
 
 /// The most that one connection may keep waiting in its headers, in bytes.
@@ -98,12 +99,12 @@ impl Listeners {
         let service = || ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(public.clone());
         let mut tasks = JoinSet::new();
         for listener in self.http {
-            let server = axum_server::from_tcp(listener).context(failed)?.acceptor(visitors.clone());
+            let server = axum_server::from_tcp(listener).context(failed)?.acceptor(PrefaceAcceptor(visitors.clone()));
             tasks.spawn(bounded(server, patience).handle(tcp.clone()).serve(service()));
         }
         for (listener, tls) in self.https {
             let server = axum_server::from_tcp_rustls(listener, tls).context(failed)?;
-            let server = server.map(|tls| tls.handshake_timeout(patience).acceptor(visitors.clone()));
+            let server = server.map(|tls| PrefaceAcceptor(tls.handshake_timeout(patience).acceptor(visitors.clone())));
             tasks.spawn(bounded(server, patience).handle(tcp.clone()).serve(service()));
         }
         let server = axum_server::from_unix(self.socket).context(failed)?.acceptor(aside());

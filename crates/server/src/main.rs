@@ -18,6 +18,7 @@ mod logging;
 mod migrate;
 mod operate;
 mod places;
+mod preface;
 mod print;
 mod progress;
 mod prompt;

@@ -125,7 +125,7 @@ impl SqlStore {
         touched: Touched<'_>,
         operation: Operation<T>,
     ) -> Result<T, StoreError> {
-        let Some(embedded) = &self.embedded else { return self.alone(name, &operation).await };
+        let Some(embedded) = &self.embedded else { return Box::pin(self.alone(name, &operation)).await };
         let begun = Instant::now();
         let span = tracing::info_span!("store", otel.name = name, otel.kind = "client");
         let done = embedded.group.run(operation, embedded.cache.touch(touched), span).await;
@@ -135,14 +135,16 @@ impl SqlStore {
 
     /// Does an operation that only reads.
     async fn look<T: Send + 'static>(&self, name: &'static str, operation: Operation<T>) -> Result<T, StoreError> {
-        let Some(embedded) = &self.embedded else {
-            return on!(@ self.read, Doubt::NONE, name, connection => operation(connection));
-        };
+        let Some(embedded) = &self.embedded else { return Box::pin(self.look_alone(name, &operation)).await };
         let begun = Instant::now();
         let span = tracing::info_span!("store", otel.name = name, otel.kind = "client");
         let found = embedded.readers.ask(operation).instrument(span).await;
         watch::note(name, begun, &found);
         found
+    }
+
+    async fn look_alone<T>(&self, name: &'static str, operation: &Operation<T>) -> Result<T, StoreError> {
+        on!(@ self.read, Doubt::NONE, name, connection => operation(connection))
     }
 
     async fn alone<T>(&self, name: &'static str, operation: &Operation<T>) -> Result<T, StoreError> {

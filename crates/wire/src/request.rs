@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName};
+use axum::http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 
 use crate::request_id::Arrival;
@@ -54,7 +54,8 @@ impl Incoming {
     /// # Errors
     /// [`Unreadable`].
     pub async fn read(request: Request, body_timeout: Duration) -> Result<Self, Unreadable> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        detach(&mut parts.headers);
         let body = tokio::time::timeout(body_timeout, read_body(body)).await.map_err(|_| Unreadable::TooSlow)??;
         let query = parts.uri.query().map(str::to_owned);
         let authorization = only(&parts.headers, &AUTHORIZATION);
@@ -116,6 +117,15 @@ async fn read_body(mut body: Body) -> Result<Vec<u8>, Unreadable> {
     if length > BODY_LIMIT { Err(Unreadable::TooLarge) } else { Ok(bytes) }
 }
 
+/// Copies the values: as they come, each keeps the whole buffer that they were read into, 8 KiB or more, for as long as it is there.
+fn detach(headers: &mut HeaderMap) {
+    for value in headers.values_mut() {
+        if let Ok(own) = HeaderValue::from_bytes(value.as_bytes()) {
+            *value = own;
+        }
+    }
+}
+
 fn host(parts: &Parts) -> Option<String> {
     // HTTP/2 names the host in the request line.
     let authority = parts.uri.authority().map(|authority| authority.as_str());
@@ -127,5 +137,25 @@ fn only(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     match (values.next(), values.next()) {
         (Some(only), None) => only.to_str().ok().map(str::to_owned),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Bytes;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_request_that_was_read_leaves_the_buffer_it_came_in() {
+        let buffer = Bytes::copy_from_slice(b"Bearer token, and the body");
+        let mut request = Request::new(Body::from(buffer.slice(18..)));
+        let token = HeaderValue::from_maybe_shared(buffer.slice(..12)).unwrap();
+        request.headers_mut().insert(AUTHORIZATION, token);
+        assert!(!buffer.is_unique());
+        let incoming = Incoming::read(request, Duration::from_secs(5)).await.unwrap();
+        assert!(buffer.is_unique());
+        assert_eq!((incoming.bearer(), &*incoming.body), (Some("token"), &b"the body"[..]));
+        assert_eq!(incoming.headers().get(AUTHORIZATION).unwrap(), "Bearer token");
     }
 }
