@@ -1,21 +1,28 @@
 //! One after the other: whoever asks for the same thing at the same time stands in line.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_lock::{Mutex as AsyncMutex, MutexGuardArc};
 
-/// How much of the mean the newest turn makes: one eighth.
-const WEIGHT: u64 = 8;
+use crate::mean::Mean;
+
+/// Of how many turns the mean is: few, for how long a turn takes changes at once when hashing is overloaded or no longer.
+const MEMORY: u64 = 8;
 
 /// Lines, each with a name, that exist as long as somebody stands in them.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Turns {
     lines: Mutex<HashMap<String, Line>>,
-    /// How long a turn takes, in nanoseconds; 0 until the first is over.
-    mean: AtomicU64,
+    /// How long a turn takes.
+    mean: Mean,
+}
+
+impl Default for Turns {
+    fn default() -> Self {
+        Self { lines: Mutex::default(), mean: Mean::new(MEMORY) }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -76,7 +83,7 @@ impl Turns {
     }
 
     fn bearable(&self, standing: u64, longest: Duration) -> Result<(), NoTurn> {
-        let wait = Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(standing));
+        let wait = self.mean.times(standing);
         if wait > longest { Err(NoTurn::TooLong(wait)) } else { Ok(()) }
     }
 
@@ -98,16 +105,6 @@ impl Turns {
         // Nothing that holds it can panic in the middle of a change.
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// Takes a turn into the mean. Of two at once one may be lost: it is an estimate.
-    fn note(&self, took: Duration) {
-        let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let next = match self.mean.load(Ordering::Relaxed) {
-            0 => took,
-            old => old - old / WEIGHT + took / WEIGHT,
-        };
-        self.mean.store(next, Ordering::Relaxed);
-    }
 }
 
 impl Turn {
@@ -126,7 +123,7 @@ impl Turn {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.place.turns.note(self.begun.elapsed());
+        self.place.turns.mean.note(self.begun.elapsed());
     }
 }
 
@@ -174,7 +171,7 @@ mod tests {
     #[test]
     fn who_would_wait_too_long_is_sent_away_at_once() {
         let turns = Arc::<Turns>::default();
-        turns.mean.store(1_000_000_000, Ordering::Relaxed);
+        turns.mean.note(Duration::from_secs(1));
         let first = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
         let mut waiting: Vec<_> = (0..2).map(|_| Box::pin(turns.wait("a", LONGEST))).collect();
         let mut context = Context::from_waker(Waker::noop());
@@ -185,16 +182,6 @@ mod tests {
         assert_eq!((turns.would_wait("a", LONGEST * 2), turns.would_wait("b", LONGEST)), (Ok(()), Ok(())));
         drop((first, waiting));
         assert!(matches!(ask(turns.wait("a", LONGEST)), Some(Ok(_))), "and afterwards it is as before");
-    }
-
-    #[test]
-    fn each_turn_makes_an_eighth_of_the_mean() {
-        let turns = Arc::<Turns>::default();
-        let _first = ask(turns.wait("a", LONGEST)).unwrap().unwrap();
-        for (took, mean) in [(8, 8), (16, 9), (9, 9), (1, 8)] {
-            turns.note(Duration::from_secs(took));
-            assert_eq!(turns.would_wait("a", Duration::ZERO), Err(NoTurn::TooLong(Duration::from_secs(mean))));
-        }
     }
 
     #[test]

@@ -3,15 +3,16 @@
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use account::{HashError, Place};
+use account::{HashError, Mean, Place};
 use tokio::sync::oneshot;
 use tracing::Instrument;
 
-/// How much of the mean the newest measurement makes: one eighth.
-const WEIGHT: u64 = 8;
+/// Of how many pieces of work the mean is: many, for each is slowed down by something else, and whenever the mean is too low, more are
+/// let in than can be served in time.
+const MEMORY: u64 = 64;
 
 /// How busy the hasher is.
 #[derive(Debug, Clone, Copy)]
@@ -39,14 +40,13 @@ pub(crate) struct Queue<M> {
     waiting: Arc<AtomicUsize>,
     threads: usize,
     max_wait: Duration,
-    /// How long one piece of work takes on a thread, in nanoseconds; 0 until the first is done.
-    mean: Arc<AtomicU64>,
+    /// How long one piece of work takes on a thread.
+    mean: Arc<Mean>,
 }
 
 impl<M: Default + 'static> Queue<M> {
     pub fn start(threads: usize, max_wait: Duration) -> io::Result<Self> {
         let (sender, receiver) = flume::unbounded::<Work<M>>();
-        let mean = Arc::new(AtomicU64::new(0));
         for number in 0..threads {
             let receiver = receiver.clone();
             std::thread::Builder::new().name(format!("hash-{number}")).spawn(move || {
@@ -60,7 +60,7 @@ impl<M: Default + 'static> Queue<M> {
                 }
             })?;
         }
-        Ok(Self { sender, waiting: Arc::default(), threads, max_wait, mean })
+        Ok(Self { sender, waiting: Arc::default(), threads, max_wait, mean: Arc::new(Mean::new(MEMORY)) })
     }
 
     /// How long whoever comes next is expected to wait, unless that is longer than `max_wait`.
@@ -102,7 +102,7 @@ impl<M: Default + 'static> Queue<M> {
             drop(hashing);
             let took = begun.elapsed();
             metrics::histogram!("hearthgate_hash_duration_seconds").record(took);
-            note(&mean, took);
+            mean.note(took);
             // Whoever asked may have gone away meanwhile.
             drop(answer.send(result));
         };
@@ -117,8 +117,7 @@ impl<M: Default + 'static> Queue<M> {
     }
 
     fn expected_wait(&self, before: usize) -> Duration {
-        let rounds = u64::try_from(before / self.threads).unwrap_or(u64::MAX);
-        Duration::from_nanos(self.mean.load(Ordering::Relaxed).saturating_mul(rounds))
+        self.mean.times(u64::try_from(before / self.threads).unwrap_or(u64::MAX))
     }
 }
 
@@ -129,16 +128,6 @@ fn stand_back() {
     if let Err(error) = rustix::process::nice(NICENESS) {
         tracing::warn!(%error, "a hashing thread keeps the priority of the others");
     }
-}
-
-/// Takes a measurement into the mean. Two threads that do so at once may lose one of the two: it is an estimate.
-fn note(mean: &AtomicU64, took: Duration) {
-    let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-    let next = match mean.load(Ordering::Relaxed) {
-        0 => took,
-        old => old - old / WEIGHT + took / WEIGHT,
-    };
-    mean.store(next, Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -161,7 +150,7 @@ mod tests {
             blocked.run(blocked.reserve(), work).await.unwrap();
         });
         has_begun.await.unwrap();
-        queue.mean.store(1_000_000_000, Ordering::Relaxed);
+        queue.mean.note(Duration::from_secs(1));
         (queue, release, holder)
     }
 

@@ -95,7 +95,7 @@ impl Listeners {
         let (tcp, unix) = (Handle::new(), Handle::new());
         let patience = config.listen.header_timeout;
         let visitors = PromptAcceptor(config.connections());
-        let aside = || PromptAcceptor(Connections::new(patience, ASIDE, ASIDE, Proxies::default()));
+        let aside = || PrefaceAcceptor(PromptAcceptor(Connections::new(patience, ASIDE, ASIDE, Proxies::default())));
         let service = || ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(public.clone());
         let mut tasks = JoinSet::new();
         for listener in self.http {
