@@ -1,14 +1,20 @@
 //! How long something takes, as far as the newest measurements tell.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A mean of durations, in which older ones count for less and less.
 #[derive(Debug)]
 pub struct Mean {
-    nanoseconds: AtomicU64,
-    noted: AtomicU64,
     memory: u64,
+    noted: Mutex<Noted>,
+}
+
+#[derive(Debug)]
+struct Noted {
+    nanoseconds: u64,
+    /// How many, but no more than are remembered.
+    count: u64,
 }
 
 impl Mean {
@@ -16,21 +22,26 @@ impl Mean {
     /// one is one part in `memory`.
     #[must_use]
     pub const fn new(memory: u64) -> Self {
-        Self { nanoseconds: AtomicU64::new(0), noted: AtomicU64::new(0), memory }
+        Self { memory, noted: Mutex::new(Noted { nanoseconds: 0, count: 0 }) }
     }
 
-    /// Takes in a measurement. Of two at once one may be lost: it is an estimate.
+    /// Takes in a measurement.
     pub fn note(&self, took: Duration) {
         let took = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
-        let parts = self.noted.fetch_add(1, Ordering::Relaxed).saturating_add(1).min(self.memory).max(1);
-        let old = self.nanoseconds.load(Ordering::Relaxed);
-        self.nanoseconds.store(old - old / parts + took / parts, Ordering::Relaxed);
+        let mut noted = self.noted();
+        let count = noted.count.saturating_add(1).min(self.memory.max(1));
+        *noted = Noted { nanoseconds: noted.nanoseconds - noted.nanoseconds / count + took / count, count };
     }
 
     /// How long `count` of them take, one after the other.
     #[must_use]
     pub fn times(&self, count: u64) -> Duration {
-        Duration::from_nanos(self.nanoseconds.load(Ordering::Relaxed).saturating_mul(count))
+        Duration::from_nanos(self.noted().nanoseconds.saturating_mul(count))
+    }
+
+    fn noted(&self) -> MutexGuard<'_, Noted> {
+        // Nothing that holds it can panic in the middle of a change.
+        self.noted.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -33,6 +33,8 @@ impl<A: Accept<I, S>, I, S> Accept<I, S> for PrefaceAcceptor<A> {
 pub(crate) struct Prefaced<T> {
     inner: T,
     beginning: Option<Beginning>,
+    /// What reading on failed with when the beginning was handed on. Not every stream would say so again.
+    failed: Option<io::Error>,
 }
 
 /// What a connection began with, until it has been handed on.
@@ -40,24 +42,25 @@ pub(crate) struct Prefaced<T> {
 struct Beginning {
     bytes: [u8; PREFACE.len()],
     filled: usize,
-    is_whole: bool,
+    /// Whether it tells the version.
+    is_known: bool,
 }
 
 impl<T> Prefaced<T> {
     fn new(inner: T) -> Self {
-        Self { inner, beginning: Some(Beginning::default()) }
+        Self { inner, beginning: Some(Beginning::default()), failed: None }
     }
 }
 
 impl Beginning {
-    /// Reads until it is the preface, or cannot become that any more.
+    /// Reads until it is the preface, or cannot become that any more, also because nothing follows.
     fn poll_fill(&mut self, inner: &mut (impl AsyncRead + Unpin), context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        while !self.is_whole {
+        while !self.is_known {
             let mut buffer = ReadBuf::new(&mut self.bytes[self.filled..]);
             ready!(Pin::new(&mut *inner).poll_read(context, &mut buffer))?;
             let has_ended = buffer.filled().is_empty();
             self.filled += buffer.filled().len();
-            self.is_whole = has_ended || self.is_preface() || !PREFACE.starts_with(self.filled());
+            self.is_known = has_ended || self.is_preface() || !PREFACE.starts_with(self.filled());
         }
         Poll::Ready(Ok(()))
     }
@@ -73,19 +76,23 @@ impl Beginning {
 
 impl<T: AsyncRead + Unpin> AsyncRead for Prefaced<T> {
     fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let Self { inner, beginning } = self.get_mut();
-        let Some(begun) = beginning else { return Pin::new(inner).poll_read(context, buffer) };
-        if !begun.is_whole {
+        let Self { inner, beginning, failed } = self.get_mut();
+        let Some(begun) = beginning else {
+            return failed.take().map_or_else(|| Pin::new(inner).poll_read(context, buffer), |error| Poll::Ready(Err(error)));
+        };
+        if !begun.is_known {
             ready!(begun.poll_fill(inner, context))?;
             if !begun.is_preface() {
                 return Poll::Ready(Ok(()));
             }
         }
+        // There is room: hyper-util asks for a preface, and hyper for 8 KiB.
         buffer.put_slice(begun.filled());
         *beginning = None;
-        if buffer.remaining() > 0 {
-            // What has come meanwhile. Whether that fails, the next read tells.
-            let _ = Pin::new(inner).poll_read(context, buffer);
+        if buffer.remaining() > 0
+            && let Poll::Ready(Err(error)) = Pin::new(inner).poll_read(context, buffer)
+        {
+            *failed = Some(error);
         }
         Poll::Ready(Ok(()))
     }
@@ -160,6 +167,47 @@ mod tests {
         assert_eq!(first, PREFACE);
         client.write_all(b"frames").await.unwrap();
         assert_eq!(read(&mut server, ROOM).await, b"frames");
+    }
+
+    #[tokio::test]
+    async fn what_comes_with_the_preface_comes_after_it() {
+        let (mut client, server) = duplex(ROOM);
+        let mut server = Prefaced::new(server);
+        client.write_all(&[&PREFACE[..], b"frames"].concat()).await.unwrap();
+        assert_eq!(read(&mut server, SNIFFED).await, PREFACE);
+        assert_eq!(read(&mut server, ROOM).await, b"frames");
+    }
+
+    #[tokio::test]
+    async fn a_preface_that_breaks_off_is_handed_on_as_it_is() {
+        for length in 1..PREFACE.len() {
+            let (mut client, server) = duplex(ROOM);
+            let mut server = Prefaced::new(server);
+            client.write_all(&PREFACE[..length]).await.unwrap();
+            drop(client);
+            assert!(read(&mut server, SNIFFED).await.is_empty());
+            assert_eq!(read(&mut server, ROOM).await, &PREFACE[..length]);
+            assert!(read(&mut server, ROOM).await.is_empty(), "the end");
+        }
+    }
+
+    /// A stream that brings a request and then fails, and says so once, as TLS does.
+    struct FailsOnce(std::vec::IntoIter<io::Result<&'static [u8]>>);
+
+    impl AsyncRead for FailsOnce {
+        fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            self.0.next().map_or(Poll::Pending, |next| Poll::Ready(next.map(|bytes| buffer.put_slice(bytes))))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_failure_behind_the_beginning_is_told_after_it() {
+        let events = vec![Ok(&b"GET / HT"[..]), Err(io::ErrorKind::InvalidData.into())];
+        let mut stream = Prefaced::new(FailsOnce(events.into_iter()));
+        let mut buffer = [0; ROOM];
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), 0);
+        assert_eq!(stream.read(&mut buffer).await.unwrap(), b"GET / HT".len());
+        assert_eq!(stream.read(&mut buffer).await.unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
     #[tokio::test]

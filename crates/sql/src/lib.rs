@@ -125,6 +125,7 @@ impl SqlStore {
         touched: Touched<'_>,
         operation: Operation<T>,
     ) -> Result<T, StoreError> {
+        // Apart: what the embedded store does must not need room for another database's answer.
         let Some(embedded) = &self.embedded else { return Box::pin(self.alone(name, &operation)).await };
         let begun = Instant::now();
         let span = tracing::info_span!("store", otel.name = name, otel.kind = "client");
@@ -135,6 +136,7 @@ impl SqlStore {
 
     /// Does an operation that only reads.
     async fn look<T: Send + 'static>(&self, name: &'static str, operation: Operation<T>) -> Result<T, StoreError> {
+        // Apart, likewise.
         let Some(embedded) = &self.embedded else { return Box::pin(self.look_alone(name, &operation)).await };
         let begun = Instant::now();
         let span = tracing::info_span!("store", otel.name = name, otel.kind = "client");

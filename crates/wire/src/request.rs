@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use account::Origin;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::Request;
 use axum::http::header::{AUTHORIZATION, COOKIE, HOST};
 use axum::http::request::Parts;
@@ -54,19 +54,22 @@ impl Incoming {
     /// # Errors
     /// [`Unreadable`].
     pub async fn read(request: Request, body_timeout: Duration) -> Result<Self, Unreadable> {
-        let (mut parts, body) = request.into_parts();
-        detach(&mut parts.headers);
-        let body = tokio::time::timeout(body_timeout, read_body(body)).await.map_err(|_| Unreadable::TooSlow)??;
-        let query = parts.uri.query().map(str::to_owned);
-        let authorization = only(&parts.headers, &AUTHORIZATION);
-        Ok(Self {
+        let (parts, body) = request.into_parts();
+        let mut incoming = Self::begin(parts);
+        incoming.body = tokio::time::timeout(body_timeout, read_body(body)).await.map_err(|_| Unreadable::TooSlow)??;
+        Ok(incoming)
+    }
+
+    /// Takes what it needs of everything but the body, which is still to come.
+    fn begin(parts: Parts) -> Self {
+        Self {
             origin: Arrival::of(&parts.extensions).origin(),
             host: host(&parts),
-            authorization,
-            query,
-            body,
-            headers: parts.headers,
-        })
+            authorization: only(&parts.headers, &AUTHORIZATION),
+            query: parts.uri.query().map(str::to_owned),
+            body: Vec::new(),
+            headers: detached(parts.headers),
+        }
     }
 
     /// All headers.
@@ -118,12 +121,15 @@ async fn read_body(mut body: Body) -> Result<Vec<u8>, Unreadable> {
 }
 
 /// Copies the values: as they come, each keeps the whole buffer that they were read into, 8 KiB or more, for as long as it is there.
-fn detach(headers: &mut HeaderMap) {
+fn detached(mut headers: HeaderMap) -> HeaderMap {
+    let values: Vec<&[u8]> = headers.values().map(HeaderValue::as_bytes).collect();
+    let mut values = Bytes::from(values.concat());
     for value in headers.values_mut() {
-        if let Ok(own) = HeaderValue::from_bytes(value.as_bytes()) {
+        if let Ok(own) = HeaderValue::from_maybe_shared(values.split_to(value.len())) {
             *value = own;
         }
     }
+    headers
 }
 
 fn host(parts: &Parts) -> Option<String> {
@@ -142,20 +148,40 @@ fn only(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Bytes;
+    use axum::http::Uri;
+    use futures_util::FutureExt;
 
     use super::*;
 
+    /// A request that came in one buffer, of which it has its parts, and whose body is this.
+    fn request(buffer: &Bytes, body: Body) -> Request {
+        let mut request = Request::new(body);
+        *request.uri_mut() = Uri::from_maybe_shared(buffer.slice(..4)).unwrap();
+        for (name, value) in [("authorization", 4..16), ("x-one", 16..19), ("x-one", 19..22)] {
+            request.headers_mut().append(name, HeaderValue::from_maybe_shared(buffer.slice(value)).unwrap());
+        }
+        request
+    }
+
     #[tokio::test]
     async fn a_request_that_was_read_leaves_the_buffer_it_came_in() {
-        let buffer = Bytes::copy_from_slice(b"Bearer token, and the body");
-        let mut request = Request::new(Body::from(buffer.slice(18..)));
-        let token = HeaderValue::from_maybe_shared(buffer.slice(..12)).unwrap();
-        request.headers_mut().insert(AUTHORIZATION, token);
+        let buffer = Bytes::copy_from_slice(b"/?a=Bearer token1st2ndthe body");
+        let request = request(&buffer, Body::from(buffer.slice(22..)));
         assert!(!buffer.is_unique());
         let incoming = Incoming::read(request, Duration::from_secs(5)).await.unwrap();
         assert!(buffer.is_unique());
-        assert_eq!((incoming.bearer(), &*incoming.body), (Some("token"), &b"the body"[..]));
-        assert_eq!(incoming.headers().get(AUTHORIZATION).unwrap(), "Bearer token");
+        assert_eq!((incoming.bearer(), incoming.query.as_deref()), (Some("token"), Some("a=")));
+        assert_eq!(incoming.body, b"the body");
+        assert_eq!(incoming.headers().get_all("x-one").iter().collect::<Vec<_>>(), ["1st", "2nd"]);
+        assert_eq!(incoming.header(&AUTHORIZATION).as_deref(), Some("Bearer token"));
+    }
+
+    #[tokio::test]
+    async fn a_request_whose_body_is_waited_for_has_left_it() {
+        let buffer = Bytes::copy_from_slice(b"/?a=Bearer token1st2nd");
+        let body = Body::from_stream(futures_util::stream::pending::<Result<Bytes, std::io::Error>>());
+        let mut reading = Box::pin(Incoming::read(request(&buffer, body), Duration::from_secs(5)));
+        assert!(reading.as_mut().now_or_never().is_none());
+        assert!(buffer.is_unique());
     }
 }
