@@ -95,16 +95,16 @@ impl Listeners {
         let (tcp, unix) = (Handle::new(), Handle::new());
         let patience = config.listen.header_timeout;
         let visitors = PromptAcceptor(config.connections());
-        let aside = || PrefaceAcceptor(PromptAcceptor(Connections::new(patience, ASIDE, ASIDE, Proxies::default())));
+        let aside = || PromptAcceptor(Connections::new(patience, ASIDE, ASIDE, Proxies::default()));
         let service = || ServiceExt::<Request>::into_make_service_with_connect_info::<SocketAddr>(public.clone());
         let mut tasks = JoinSet::new();
         for listener in self.http {
-            let server = axum_server::from_tcp(listener).context(failed)?.acceptor(PrefaceAcceptor(visitors.clone()));
+            let server = axum_server::from_tcp(listener).context(failed)?.acceptor(visitors.clone());
             tasks.spawn(bounded(server, patience).handle(tcp.clone()).serve(service()));
         }
         for (listener, tls) in self.https {
             let server = axum_server::from_tcp_rustls(listener, tls).context(failed)?;
-            let server = server.map(|tls| PrefaceAcceptor(tls.handshake_timeout(patience).acceptor(visitors.clone())));
+            let server = server.map(|tls| tls.handshake_timeout(patience).acceptor(visitors.clone()));
             tasks.spawn(bounded(server, patience).handle(tcp.clone()).serve(service()));
         }
         let server = axum_server::from_unix(self.socket).context(failed)?.acceptor(aside());
@@ -175,9 +175,9 @@ fn bind_socket(folder: &DataFolder) -> Result<UnixListener, Failure> {
     Ok(listener)
 }
 
-/// Bounds what a connection may take. All that HTTP bounds is here; how long it may wait, and how many there are, is up to
-/// [`Connections`].
-fn bounded<A: Address, S>(mut server: Server<A, S>, patience: Duration) -> Server<A, S> {
+/// Finds out which version of HTTP a connection speaks, and bounds what it may take. All that HTTP bounds is here; how long it may wait, and
+/// how many there are, is up to [`Connections`].
+fn bounded<A: Address, S>(mut server: Server<A, S>, patience: Duration) -> Server<A, PrefaceAcceptor<S>> {
     let builder = server.http_builder();
     builder.http1().header_read_timeout(None).max_headers(HEADERS).max_buf_size(HEADER_LIMIT);
     builder
@@ -193,5 +193,5 @@ fn bounded<A: Address, S>(mut server: Server<A, S>, patience: Duration) -> Serve
         .initial_connection_window_size(WINDOW)
         .max_frame_size(FRAME)
         .max_send_buf_size(HEADER_LIMIT);
-    server
+    server.map(PrefaceAcceptor)
 }

@@ -191,12 +191,12 @@ mod tests {
         }
     }
 
-    /// A stream that brings a request and then fails, and says so once, as TLS does.
+    /// A stream that fails and says so once, as TLS does: afterwards it is as if it had ended.
     struct FailsOnce(std::vec::IntoIter<io::Result<&'static [u8]>>);
 
     impl AsyncRead for FailsOnce {
         fn poll_read(mut self: Pin<&mut Self>, _: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            self.0.next().map_or(Poll::Pending, |next| Poll::Ready(next.map(|bytes| buffer.put_slice(bytes))))
+            Poll::Ready(self.0.next().unwrap_or(Ok(b"")).map(|bytes| buffer.put_slice(bytes)))
         }
     }
 
